@@ -1,0 +1,16 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""SRDenseNet as a plugin of MMagic.
+
+Importing the package registers its modules, so that ``custom_imports =
+dict(imports=['srdensenet_mm'])`` is all that a config needs. They are imported
+when a registry is first asked for one of them, so that this import stays
+light.
+"""
+from . import compat
+from .version import __version__
+
+compat.check_environment()
+compat.register_on_demand()
+compat.allow_runner_checkpoints()
+
+__all__ = ['__version__']

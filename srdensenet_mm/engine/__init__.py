@@ -1,0 +1,1 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.

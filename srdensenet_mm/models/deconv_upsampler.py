@@ -1,0 +1,74 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmagic.registry import MODELS
+
+# The stride of each deconvolution, in order, for each scale of the paper and
+# its successors.
+STRIDES = {2: (2, ), 3: (3, ), 4: (2, 2), 8: (2, 2, 2)}
+
+
+@MODELS.register_module()
+class DeconvUpsampler(BaseModule):
+    """Upsampling by learned deconvolutions (section 3.2 of the paper).
+
+    One deconvolution of stride 2 for x2, two for x4, three for x8, one of
+    stride 3 for x3; each keeps the number of maps and is followed by ReLU.
+
+    Args:
+        in_channels (int): Maps read, and yielded. Defaults to 256.
+        upscale_factor (int): 2, 3, 4 or 8. Defaults to 4.
+        deconv_kernel (int): 2 makes the kernel as large as the stride, so that
+            no two inputs meet in one output (the variant with the parameter
+            count known from the literature). 3 makes it 3x3 where the stride
+            is 2, with padding 1 and output_padding 1; with stride 3 both
+            values mean the same. Defaults to 2.
+        init_cfg (dict, optional): MMEngine's initialization config.
+
+    Attributes:
+        out_channels (int): Maps yielded, the same as ``in_channels``.
+
+    Raises:
+        ValueError: ``upscale_factor`` or ``deconv_kernel`` is unsupported.
+    """
+
+    def __init__(self,
+                 in_channels: int = 256,
+                 upscale_factor: int = 4,
+                 deconv_kernel: int = 2,
+                 init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
+        if upscale_factor not in STRIDES:
+            raise ValueError(f'upscale_factor={upscale_factor!r} is not supported: '
+                             f'choose one of {", ".join(map(str, STRIDES))}')
+        if deconv_kernel not in (2, 3):
+            raise ValueError(f'deconv_kernel={deconv_kernel!r} is not supported: choose 2 '
+                             '(kernel = stride) or 3 (kernel 3, stride 2, padding 1)')
+        self.out_channels = in_channels
+        self.deconvs = nn.ModuleList(
+            self._make_deconv(in_channels, stride, deconv_kernel)
+            for stride in STRIDES[upscale_factor])
+
+    @staticmethod
+    def _make_deconv(channels: int, stride: int, kernel: int) -> nn.ConvTranspose2d:
+        overlapping = kernel == 3 and stride == 2
+        if overlapping:
+            return nn.ConvTranspose2d(
+                channels, channels, 3, stride=2, padding=1, output_padding=1)
+        return nn.ConvTranspose2d(channels, channels, stride, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Upsample.
+
+        Args:
+            x (Tensor): Shape (N, in_channels, H, W), float.
+
+        Returns:
+            Tensor: Shape (N, in_channels, s * H, s * W), s being
+            ``upscale_factor``.
+        """
+        for deconv in self.deconvs:
+            x = F.relu(deconv(x))
+        return x

@@ -1,0 +1,65 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmagic.registry import MODELS
+
+
+@MODELS.register_module()
+class DenseBlock(BaseModule):
+    """The dense block of SRDenseNet (section 3.1 of the paper).
+
+    ``num_layers`` convolutions 3x3, each followed by ReLU and adding
+    ``growth_rate`` maps. The first layer reads the block's input, layer k the
+    concatenation of the outputs of layers 1..k-1 (oldest first; the block's
+    input is not among them). The block yields all of its layers' outputs.
+
+    Args:
+        in_channels (int): Maps that the block reads.
+        num_layers (int): Convolutions in the block. Defaults to 8.
+        growth_rate (int): Maps that each of them adds. Defaults to 16.
+        init_cfg (dict, optional): MMEngine's initialization config.
+
+    Attributes:
+        out_channels (int): Maps that the block yields:
+            ``num_layers * growth_rate``.
+    """
+
+    def __init__(self, in_channels: int, num_layers: int = 8, growth_rate: int = 16, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
+        self.out_channels = num_layers * growth_rate
+        self.layers = nn.ModuleList(
+            nn.Conv2d(growth_rate * k if k else in_channels, growth_rate, 3, padding=1)
+            for k in range(num_layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the block.
+
+        Args:
+            x (Tensor): Shape (N, in_channels, H, W), float.
+
+        Returns:
+            Tensor: Shape (N, out_channels, H, W), the layers' outputs, oldest
+            first.
+        """
+        return self.grow(self.layers[0](x))
+
+    def grow(self, first: Tensor) -> Tensor:
+        """Run the block from the first layer's convolution on.
+
+        SRDenseNet computes that convolution for all blocks at once, a source
+        at a time; this is the rest of the block.
+
+        Args:
+            first (Tensor): The first convolution's output, before its ReLU.
+                Shape (N, growth_rate, H, W), float.
+
+        Returns:
+            Tensor: Shape (N, out_channels, H, W).
+        """
+        maps = [F.relu(first)]
+        for conv in self.layers[1:]:
+            maps.append(F.relu(conv(torch.cat(maps, dim=1))))
+        return torch.cat(maps, dim=1)

@@ -1,0 +1,100 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+from typing import Dict, List, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmagic.models.base_models import BaseEditModel
+from mmagic.registry import MODELS
+from mmagic.structures import DataSample
+
+from .colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
+
+
+@MODELS.register_module()
+class LumaEditModel(BaseEditModel):
+    """An editing model whose network works on luma and whose world is RGB.
+
+    The toolbox's pipelines, metrics, visualizers and inferencers deal in RGB;
+    the paper's networks upscale Y of YCbCr (section 4.1). This model stands
+    between: the loss is taken on Y, a prediction is RGB, made of the network's
+    Y and of Cb and Cr upscaled by bicubic interpolation. A grayscale batch
+    (one channel) is taken as a picture with R = G = B.
+
+    Args:
+        generator (dict): Config of a network 1 -> 1 channel. It reads and
+            yields Y / 255 (Y in studio range, 16..235).
+        pixel_loss (dict): Config of the loss, on Y / 255.
+        train_cfg (dict, optional): Config for training.
+        test_cfg (dict, optional): Config for testing.
+        init_cfg (dict, optional): MMEngine's initialization config.
+        data_preprocessor (dict, optional): Config of a preprocessor that gives
+            RGB batches in 0..1: MMagic's ``DataPreprocessor`` with ``mean=[0,
+            0, 0]`` and ``std=[255, 255, 255]``, which is the default.
+    """
+
+    def __init__(self,
+                 generator: dict,
+                 pixel_loss: dict,
+                 train_cfg: Optional[dict] = None,
+                 test_cfg: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None,
+                 data_preprocessor: Optional[dict] = None):
+        if data_preprocessor is None:
+            data_preprocessor = dict(
+                type='DataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.])
+        super().__init__(
+            generator=generator,
+            pixel_loss=pixel_loss,
+            train_cfg=train_cfg,
+            test_cfg=test_cfg,
+            init_cfg=init_cfg,
+            data_preprocessor=data_preprocessor)
+
+    def forward_tensor(self,
+                       inputs: Tensor,
+                       data_samples: Optional[List[DataSample]] = None,
+                       **kwargs) -> Tensor:
+        """Upscale a batch.
+
+        Args:
+            inputs (Tensor): RGB, shape (N, 3, H, W), or grayscale, shape
+                (N, 1, H, W); float, 0..1.
+            data_samples (List[DataSample], optional): Not used.
+
+        Returns:
+            Tensor: RGB or grayscale like the input, shape (N, C, s*H, s*W),
+            float, 0..1 (clipped).
+        """
+        rgb = inputs.expand(-1, 3, -1, -1) * 255
+        y, chroma = rgb_to_ycbcr(rgb).split([1, 2], dim=1)
+        y = self.generator(y / 255, **kwargs).float() * 255
+        # What a luma outside studio range would become is no picture's value.
+        y = y.clamp(16, 235)
+        chroma = F.interpolate(
+            chroma, size=y.shape[-2:], mode='bicubic', align_corners=False)
+        rgb = ycbcr_to_rgb(torch.cat([y, chroma], dim=1)).clamp(0, 255) / 255
+        return rgb if inputs.size(1) == 3 else rgb[:, :1]
+
+    def forward_train(self,
+                      inputs: Tensor,
+                      data_samples: Optional[List[DataSample]] = None,
+                      **kwargs) -> Dict[str, Tensor]:
+        """The loss on luma.
+
+        Args:
+            inputs (Tensor): RGB (N, 3, H, W) or grayscale (N, 1, H, W), float,
+                0..1.
+            data_samples (DataSample): The stacked batch; ``gt_img`` holds the
+                ground truth, shape (N, C, s*H, s*W), float, 0..1.
+
+        Returns:
+            Dict[str, Tensor]: ``loss``, a scalar.
+        """
+        prediction = self.generator(self._luma(inputs), **kwargs)
+        return dict(loss=self.pixel_loss(prediction.float(), self._luma(data_samples.gt_img)))
+
+    @staticmethod
+    def _luma(batch: Tensor) -> Tensor:
+        return rgb_to_y(batch.expand(-1, 3, -1, -1) * 255) / 255

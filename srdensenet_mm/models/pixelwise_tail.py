@@ -1,0 +1,82 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Upsampling and the last convolution as matrix products.
+
+A deconvolution whose kernel is as large as its stride maps every pixel to a
+small square of its own, with no overlap: one matrix product of the pixels'
+channel vectors. ReLU acts on each value alone, so a chain of such
+deconvolutions never needs its pixels in picture order, and the last
+convolution, with few output channels, is one more product that gives each
+pixel's share of its 3x3 neighbourhood. Only these few shares are arranged as a
+picture and added up. The wide maps at output resolution, 1 GiB at 1024x1024,
+need never exist at once.
+"""
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .deconv_upsampler import DeconvUpsampler
+
+# Without gradients, pixels of the bottleneck go through in pieces whose widest
+# maps take about this many bytes: small enough for memory, large enough for
+# the matrix product.
+_PIECE_BYTES = 32 * 2**20
+
+
+def can_be_pixelwise(upsampler: nn.Module, conv_last: nn.Conv2d) -> bool:
+    """Whether :func:`pixelwise_tail` computes ``conv_last(upsampler(x))``."""
+    return type(upsampler) is DeconvUpsampler and all(
+        deconv.kernel_size == deconv.stride for deconv in upsampler.deconvs)
+
+
+def pixelwise_tail(x: Tensor, deconvs: nn.ModuleList, conv_last: nn.Conv2d) -> Tensor:
+    """Compute ``conv_last`` of the deconvolutions (each with ReLU) of ``x``.
+
+    Args:
+        x (Tensor): The bottleneck's maps, shape (N, C, H, W), float.
+        deconvs (nn.ModuleList): Deconvolutions with kernel = stride.
+        conv_last (nn.Conv2d): The last convolution, 3x3 with padding 1.
+
+    Returns:
+        Tensor: Shape (N, out_channels, s * H, s * W).
+    """
+    n, channels, h, w = x.shape
+    strides = [deconv.stride[0] for deconv in deconvs]
+    # (kh, kw, C_out, C_in): row (i, j, c) makes channel c of subpixel (i, j).
+    matrices = [deconv.weight.permute(2, 3, 1, 0).flatten(0, 2) for deconv in deconvs]
+    biases = [deconv.bias.repeat(stride * stride) for deconv, stride in zip(deconvs, strides)]
+    # (kh, kw, C_out, C_in): row (i, j, c) makes the share in the neighbour's channel c.
+    taps = conv_last.weight.permute(2, 3, 0, 1).flatten(0, 2)
+
+    def shares(pixels: Tensor) -> Tensor:
+        for matrix, bias in zip(matrices, biases):
+            pixels = F.relu(F.linear(pixels, matrix, bias)).view(-1, channels)
+        return F.linear(pixels, taps)
+
+    pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
+    if torch.is_grad_enabled():
+        out = shares(pixels)
+    else:
+        scale = 1
+        for stride in strides:
+            scale *= stride
+        rows = max(1, _PIECE_BYTES // (scale * scale * channels * x.element_size()))
+        out = torch.cat([shares(piece) for piece in pixels.split(rows)])
+
+    # (N, H, W, s1, s1, s2, s2, ..., 3, 3, C_out) -> (N, 9, C_out, s*H, s*W)
+    sub = [size for stride in strides for size in (stride, stride)]
+    out = out.view(n, h, w, *sub, 9, -1)
+    depth = 2 * len(strides)
+    order = [0, depth + 3, depth + 4, 1, *range(3, depth + 3, 2), 2, *range(4, depth + 3, 2)]
+    out = out.permute(order).flatten(3 + len(strides) + 1, -1).flatten(3, 3 + len(strides))
+    return _add_up(out, conv_last.bias)
+
+
+def _add_up(shares: Tensor, bias: Tensor) -> Tensor:
+    """Add every pixel's nine shares onto its neighbours, (N, 9, C, H, W) -> (N, C, H, W)."""
+    h, w = shares.shape[-2:]
+    shares = F.pad(shares, (1, 1, 1, 1))
+    total = bias.view(1, -1, 1, 1)
+    for i in range(3):
+        for j in range(3):
+            total = total + shares[:, 3 * i + j, :, i:i + h, j:j + w]
+    return total
