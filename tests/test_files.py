@@ -1,0 +1,58 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import os
+import stat
+
+import pytest
+
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.files import atomic_write
+
+
+def test_appears_at_the_end_with_ordinary_permissions(tmp_path):
+    target = tmp_path / 'new folder' / 'é.txt'
+    with atomic_write(target) as temporary:
+        assert temporary.parent == target.parent and temporary.suffix == '.txt'
+        temporary.write_text('whole')
+        assert not target.exists()
+    (tmp_path / 'plain').write_text('')
+    assert target.read_text() == 'whole'
+    assert os.listdir(target.parent) == ['é.txt']
+    assert target.stat().st_mode == (tmp_path / 'plain').stat().st_mode
+
+
+@pytest.mark.parametrize('failure', [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_file_alone(tmp_path, failure):
+    target = tmp_path / 'file.txt'
+    target.write_text('old')
+    with pytest.raises(failure), atomic_write(target) as temporary:
+        temporary.write_text('ne')
+        raise failure
+    assert target.read_text() == 'old'
+    assert os.listdir(tmp_path) == ['file.txt']
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r'file\.txt: cannot be written \(No space left'), \
+            atomic_write(tmp_path / 'file.txt'):
+        raise OSError(28, 'No space left on device')
+    assert not os.listdir(tmp_path)
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match='is a folder'), atomic_write(tmp_path):
+        pass
+
+
+def test_a_file_in_place_of_the_folder(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UserError, match='cannot be written'), \
+            atomic_write(tmp_path / 'file' / 'target'):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
+def test_a_folder_without_permission(tmp_path):
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(UserError, match='Permission denied'), atomic_write(tmp_path / 'target'):
+        pass
+    tmp_path.chmod(stat.S_IRWXU)
