@@ -1,0 +1,30 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+
+# Where the environment is, or is to be built.
+VENV ?= .venv
+# What goes on to pytest or to the demo: make test ARGS='-k colour -x'
+ARGS ?=
+
+PY := $(VENV)/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help env test lint demo clean
+
+help: ## this list
+	@echo 'make TARGET [VENV=.venv] [ARGS=...] [PYTHON=python3.11] [MAX_JOBS=n]'
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10 | sed 's/^/    /'
+
+env: ## build the environment, or finish or renew it; nothing where it is ready
+	@PYTHON='$(PYTHON)' requirements/make_env.sh '$(VENV)'
+
+test: lint ## ruff, then the tests; ARGS go to pytest
+	$(PY) -m pytest $(ARGS)
+
+lint: env ## ruff alone
+	$(PY) -m ruff check .
+
+demo: env ## train a small SRDenseNet, score it on Set5, draw the figure
+	$(PY) tools/demo.py $(ARGS)
+
+clean: ## remove caches and build folders; the environment and the results stay
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	find srdensenet_mm tools tests configs -name __pycache__ -type d -prune -exec rm -rf {} +
