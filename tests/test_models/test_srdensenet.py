@@ -1,0 +1,204 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import subprocess
+import sys
+
+import pytest
+import torch
+from plain_srdensenet import PlainSRDenseNet
+
+from mmagic.registry import MODELS
+from srdensenet_mm.models import DeconvUpsampler, DenseBlock, SRDenseNet
+
+SMALL = dict(mid_channels=12, num_blocks=3, num_layers=3, growth_rate=4, bottleneck_channels=10)
+
+
+def _pair(**kwargs):
+    torch.manual_seed(0)
+    net = SRDenseNet(**kwargs)
+    for name, parameter in net.named_parameters():
+        if name.endswith('bias'):  # zero at the start: would hide a bias that is left out
+            torch.nn.init.normal_(parameter, std=0.1)
+    plain = PlainSRDenseNet(**kwargs)
+    plain.load_state_dict(net.state_dict())
+    return net, plain
+
+
+def _parameters(**kwargs):
+    return sum(p.numel() for p in SRDenseNet(**kwargs).parameters())
+
+
+@pytest.mark.parametrize('kwargs, count', [
+    (dict(), 2_004_225),
+    (dict(deconv_kernel=3), 2_659_585),
+    (dict(in_channels=3, out_channels=3), 2_011_139),
+    (dict(upscale_factor=2), 2_004_225 - 262_400),
+    (dict(upscale_factor=8), 2_004_225 + 262_400),
+    (dict(upscale_factor=3), 2_004_225 - 2 * 262_400 + 256 * 256 * 9 + 256),
+    # Chained blocks read 128 maps each; the bottleneck reads 256 or 128.
+    (dict(feature_level='hl'), 2_004_225 - 28 * 128 * 16 * 9 - (1152 - 256) * 256),
+    (dict(feature_level='h'), 2_004_225 - 28 * 128 * 16 * 9 - (1152 - 128) * 256),
+])
+def test_parameter_counts(kwargs, count):
+    assert _parameters(**kwargs) == count
+
+
+@pytest.mark.parametrize('feature_level', ['all', 'hl', 'h'])
+@pytest.mark.parametrize('scale', [2, 3, 4, 8])
+@pytest.mark.parametrize('deconv_kernel', [2, 3])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_equals_the_plain_form(feature_level, scale, deconv_kernel, channels):
+    net, plain = _pair(
+        **SMALL, in_channels=channels, out_channels=channels, upscale_factor=scale,
+        deconv_kernel=deconv_kernel, feature_level=feature_level,
+        bottleneck_act=scale == 4)
+    x = torch.rand(2, channels, 5, 7)
+    expected = plain(x)
+    assert expected.shape == (2, channels, 5 * scale, 7 * scale)
+    torch.testing.assert_close(net(x), expected, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(net.eval()(x), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_default_network_equals_the_plain_form():
+    net, plain = _pair()
+    x = torch.rand(1, 1, 20, 17)
+    with torch.no_grad():
+        expected = plain(x)
+        torch.testing.assert_close(net.eval()(x), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize('kwargs', [dict(), dict(deconv_kernel=3), dict(feature_level='hl')])
+@pytest.mark.parametrize('with_cp', [False, True])
+def test_gradients_equal_the_plain_form(kwargs, with_cp):
+    net, plain = _pair(**SMALL, **kwargs)
+    net.with_cp = with_cp
+    x = torch.rand(2, 1, 6, 5, requires_grad=True)
+    x_plain = x.detach().clone().requires_grad_()
+    (net(x)**2).sum().backward()
+    (plain(x_plain)**2).sum().backward()
+    torch.testing.assert_close(x.grad, x_plain.grad, atol=1e-4, rtol=1e-4)
+    for (name, p), (_, q) in zip(net.named_parameters(), plain.named_parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, atol=1e-4, rtol=1e-4, msg=name)
+
+
+def test_gradient_checkpointing_keeps_less():
+    """The switch is on: the backward pass calls the blocks again."""
+    net = SRDenseNet(**SMALL, with_cp=True)
+    calls = []
+    net.blocks[0].layers[1].register_forward_hook(lambda *_: calls.append(1))
+    net(torch.rand(1, 1, 4, 4)).sum().backward()
+    assert len(calls) == 2
+
+
+def test_odd_sizes_and_single_pixels():
+    net, plain = _pair(**SMALL)
+    for size in [(1, 1), (1, 9), (7, 1), (3, 2)]:
+        x = torch.rand(1, 1, *size)
+        torch.testing.assert_close(net(x), plain(x), atol=1e-5, rtol=1e-5)
+
+
+def test_large_pictures_go_through_the_tail_in_pieces(monkeypatch):
+    from srdensenet_mm.models import pixelwise_tail
+    net, plain = _pair(**SMALL)
+    monkeypatch.setattr(pixelwise_tail, '_PIECE_BYTES', 7000)
+    x = torch.rand(2, 1, 13, 11)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), plain(x), atol=1e-5, rtol=1e-5)
+
+
+def test_starts_alive():
+    """Every layer answers at the start: no dead stack, no blow-up (issue of other codes)."""
+    torch.manual_seed(0)
+    net = SRDenseNet()
+    x = torch.rand(2, 1, 24, 24)
+    out = net(x)
+    assert 0.05 < out.std() < 10
+    out.sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_he_normal_and_zero_bias():
+    torch.manual_seed(0)
+    net = SRDenseNet()
+    for conv in (net.blocks[7].layers[0], net.bottleneck):
+        fan_in = conv.weight[0].numel()
+        assert conv.weight.std().item() == pytest.approx((2 / fan_in)**0.5, rel=0.02)
+        assert not conv.bias.any()
+    deconv = net.upsampler.deconvs[0]  # kernel = stride: one input per output
+    assert deconv.weight.std().item() == pytest.approx((2 / 256)**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize('kwargs, words', [
+    (dict(upscale_factor=5), ['upscale_factor', '5', '2, 3, 4, 8']),
+    (dict(feature_level='low'), ['feature_level', 'low', 'all']),
+    (dict(deconv_kernel=4), ['deconv_kernel', '4']),
+    (dict(num_blocks=0), ['num_blocks', '0']),
+    (dict(growth_rate=1.5), ['growth_rate', '1.5']),
+    (dict(in_channels=-1), ['in_channels', '-1']),
+])
+def test_unsupported_values_are_refused_by_name(kwargs, words):
+    with pytest.raises(ValueError) as error:
+        SRDenseNet(**kwargs)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_registered_and_buildable_by_name():
+    block = MODELS.build(dict(type='DenseBlock', in_channels=5, num_layers=2, growth_rate=3))
+    assert isinstance(block, DenseBlock)
+    assert block(torch.rand(1, 5, 4, 4)).shape == (1, 6, 4, 4)
+    upsampler = MODELS.build(dict(type='DeconvUpsampler', in_channels=6, upscale_factor=3))
+    assert isinstance(upsampler, DeconvUpsampler)
+    assert upsampler(torch.rand(1, 6, 4, 4)).shape == (1, 6, 12, 12)
+    assert isinstance(MODELS.build(dict(type='SRDenseNet', **SMALL)), SRDenseNet)
+
+
+def test_upsampler_is_replaceable_by_config():
+    """mmcv's pixel shuffle in place of the deconvolutions."""
+    net = SRDenseNet(
+        **SMALL,
+        upsampler=dict(
+            type='pixel_shuffle', in_channels=10, out_channels=10, scale_factor=4,
+            upsample_kernel=3))
+    assert net(torch.rand(1, 1, 5, 6)).shape == (1, 1, 20, 24)
+
+
+def test_foreign_dense_block_reads_the_concatenation():
+
+    @MODELS.register_module(name='TestSumBlock', force=True)
+    class TestSumBlock(torch.nn.Module):
+
+        def __init__(self, in_channels):
+            super().__init__()
+            self.out_channels = 2
+            self.in_channels = in_channels
+
+        def forward(self, x):
+            assert x.size(1) == self.in_channels
+            return torch.cat([x.sum(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)
+
+    try:
+        net = SRDenseNet(**SMALL, dense_block=dict(type='TestSumBlock'))
+        assert [block.in_channels for block in net.blocks] == [12, 14, 16]
+        assert net(torch.rand(1, 1, 4, 4)).shape == (1, 1, 16, 16)
+    finally:
+        MODELS.module_dict.pop('TestSumBlock')
+
+
+def test_deepcopy_compile_and_trace():
+    import copy
+    net, plain = _pair(**SMALL)
+    x = torch.rand(1, 1, 6, 6)
+    torch.testing.assert_close(copy.deepcopy(net)(x), plain(x), atol=1e-5, rtol=1e-5)
+    traced = torch.jit.trace(net.eval(), torch.rand(1, 1, 5, 4), check_trace=False)
+    torch.testing.assert_close(traced(x), plain(x), atol=1e-5, rtol=1e-5)
+
+
+def test_the_network_alone_stays_light():
+    code = ('import sys\n'
+            'from srdensenet_mm.models import SRDenseNet\n'
+            'SRDenseNet(num_blocks=1)\n'
+            "heavy = [m for m in ('mmagic.models', 'diffusers') if m in sys.modules]\n"
+            'sys.exit(str(heavy) if heavy else 0)')
+    subprocess.run([sys.executable, '-c', code], check=True)

@@ -1,0 +1,42 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Score a checkpoint on a recipe's test sets."""
+import argparse
+import os
+
+from mmengine.config import DictAction
+
+from srdensenet_mm.engine.running import load_config, save_scores, test
+from srdensenet_mm.errors import run_tool
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file, or package::path of an installed one')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', help='file for the scores: .json or .yaml')
+    parser.add_argument('--work-dir', help='folder for the log')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override settings of the config, e.g. model.test_cfg.crop_border=4 '
+        'key="[a,b]" (quoted, without white space)')
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+        help='job launcher')
+    # torch.distributed's launchers pass it in either spelling.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
+                        help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main():
+    args = parse_args()
+    cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
+    scores = test(cfg, args.checkpoint)
+    if args.out:
+        save_scores(scores, args.out)
+
+
+if __name__ == '__main__':
+    run_tool(main)
