@@ -60,9 +60,11 @@ def register_on_demand() -> None:
     from mmagic import registry
     locations = {
         'MODELS': ['srdensenet_mm.models', 'srdensenet_mm.models.luma_edit_model'],
-        'DATASETS': ['srdensenet_mm.datasets'],
+        'DATASETS': ['srdensenet_mm.datasets', 'srdensenet_mm.engine'],
+        'DATA_SAMPLERS': ['srdensenet_mm.engine'],
         'TRANSFORMS': ['srdensenet_mm.datasets'],
         'HOOKS': ['srdensenet_mm.engine'],
+        'LOOPS': ['srdensenet_mm.engine'],
         'OPTIM_WRAPPERS': ['srdensenet_mm.engine'],
     }
     for name, modules in locations.items():
@@ -96,3 +98,73 @@ def allow_runner_checkpoints() -> None:
         np.dtype,
         *(type(np.dtype(kind)) for kind in ('f8', 'f4', 'i8', 'i4', 'u8', 'u4', 'b1')),
     ])
+
+
+def init_distributed(cfg) -> None:
+    """Join the processes of a launcher on a machine without GPUs.
+
+    Concerns mmengine 0.10: its launcher support sets a CUDA device on
+    whatever machine, and its wrapper for data parallelism names one too. A
+    Runner skips its own initialization where there is a process group
+    already, so gloo's is made here, from the launcher's environment. With a
+    GPU, or without a launcher, nothing is done.
+
+    Args:
+        cfg (Config): A whole config; ``launcher`` is read, and where needed
+            ``model_wrapper_cfg`` is set, in place.
+
+    Raises:
+        UserError: The launcher's environment variables are missing.
+    """
+    import datetime
+    import os
+
+    import torch
+
+    from .errors import UserError
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    names = {
+        'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+        'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+        'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+    }[launcher]
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise UserError(f'--launcher {launcher}: {missing[0]} is not set in the environment; '
+                        f'start through the launcher, e.g. tools/dist_train.sh CONFIG NUM_PROC')
+    for name, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), names, strict=True):
+        os.environ[name] = os.environ[source]
+    os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if not torch.distributed.is_initialized():
+        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+        torch.distributed.init_process_group(
+            'gloo', timeout=datetime.timedelta(seconds=timeout))
+    wrapper = cfg.get('model_wrapper_cfg') or {}
+    if wrapper.get('type', 'MMDistributedDataParallel') == 'MMDistributedDataParallel':
+        defaults = dict(
+            type='MMDistributedDataParallel',
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False))
+        cfg.model_wrapper_cfg = dict(defaults, **wrapper)
+        cfg.model_wrapper_cfg.device_ids = None
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed memory for the next step instead of returning it.
+
+    Concerns glibc's malloc with torch on CPUs: buffers above 32 MiB are mapped
+    anew at each allocation, and the kernel zeroing their pages takes up to a
+    third of a training step of this network. Call it in a process that trains;
+    the process then keeps its peak memory. Does nothing on other C libraries.
+    """
+    import ctypes
+    m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
+    try:
+        mallopt = ctypes.CDLL('libc.so.6').mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(m_mmap_max, 0)
+    mallopt(m_trim_threshold, 2**31 - 1)

@@ -2,5 +2,15 @@
 """What trains: mixed precision, hooks, resuming, many processes."""
 from .amp_optim_wrapper import AutocastOptimWrapper
 from .channels_last_hook import ChannelsLastHook
+from .loading import CheckpointKeysHook
+from .resumable_loop import ResumableIterTrainLoop
+from .resumable_sampler import ResumableSampler
+from .safe_checkpoint_hook import SafeCheckpointHook
+from .save_on_signal_hook import SaveOnSignalHook
+from .stop_on_invalid_loss_hook import InvalidLossError, StopOnInvalidLossHook
 
-__all__ = ['AutocastOptimWrapper', 'ChannelsLastHook']
+__all__ = [
+    'AutocastOptimWrapper', 'ChannelsLastHook', 'CheckpointKeysHook', 'InvalidLossError',
+    'ResumableIterTrainLoop', 'ResumableSampler', 'SafeCheckpointHook', 'SaveOnSignalHook',
+    'StopOnInvalidLossHook'
+]

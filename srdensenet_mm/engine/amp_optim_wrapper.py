@@ -1,14 +1,13 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Mixed precision on whatever the machine has."""
 from contextlib import contextmanager
-from typing import Optional
 
 import torch
+from mmagic.registry import OPTIM_WRAPPERS
 from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import nn
 
-from mmagic.registry import OPTIM_WRAPPERS
 from srdensenet_mm.errors import UserError
 
 _DTYPES = {
@@ -30,7 +29,7 @@ def cpu_has_bf16() -> bool:
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
-def choose_dtype(dtype: str, device_type: str) -> Optional[torch.dtype]:
+def choose_dtype(dtype: str, device_type: str) -> torch.dtype | None:
     """The type to compute in.
 
     Args:
@@ -88,7 +87,7 @@ class AutocastOptimWrapper(AmpOptimWrapper):
     def __init__(self,
                  dtype: str = 'auto',
                  loss_scale='dynamic',
-                 device_type: Optional[str] = None,
+                 device_type: str | None = None,
                  **kwargs):
         # Past AmpOptimWrapper's constructor, which insists on a GPU.
         OptimWrapper.__init__(self, **kwargs)

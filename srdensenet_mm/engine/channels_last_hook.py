@@ -1,9 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import torch
+from mmagic.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-
-from mmagic.registry import HOOKS
 
 
 @HOOKS.register_module()

@@ -1,8 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Reading configs, and finding a user's mistakes in them before a Runner does."""
 import importlib.util
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Iterator, Optional, Sequence
 
 from mmengine.config import Config
 
@@ -31,7 +31,7 @@ def resolve_config(name: str) -> str:
     return str(path)
 
 
-def read_config(name: str, cfg_options: Optional[dict] = None) -> Config:
+def read_config(name: str, cfg_options: dict | None = None) -> Config:
     """Read a config and merge options into it.
 
     Raises:
@@ -80,13 +80,3 @@ def _datasets(loader) -> Iterator[dict]:
         while 'dataset' in dataset:  # wrappers such as RepeatDataset
             dataset = dataset['dataset']
         yield dataset
-
-
-def check_checkpoint_fits(cfg: Config, checkpoint: str) -> None:
-    """Refuse a checkpoint that the Runner would load in part, or not at all.
-
-    Raises:
-        UserError: The file cannot be read, or a key or shape of it does not fit.
-    """
-    if not Path(checkpoint).is_file():
-        raise UserError(f'{checkpoint}: no such checkpoint')

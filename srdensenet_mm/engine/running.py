@@ -1,21 +1,30 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """From a recipe to a Runner that trains or tests: what the tools call."""
+import errno
 from pathlib import Path
-from typing import Dict, Optional, Union
 
+import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from srdensenet_mm.checkpoints.reading import read_checkpoint
+from srdensenet_mm.compat import init_distributed
+from srdensenet_mm import compat
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 
-from .config_checks import check_checkpoint_fits, check_data, read_config
+from .config_checks import check_data, read_config
+from .loading import CheckpointKeysHook, find_whole_checkpoint, load_for_test
+
+_AVERAGING_HOOKS = ('EMAHook', 'ExponentialMovingAverageHook')
 
 
 def load_config(config: str,
-                work_dir: Optional[str] = None,
-                cfg_options: Optional[dict] = None,
+                work_dir: str | None = None,
+                cfg_options: dict | None = None,
                 launcher: str = 'none') -> Config:
     """Read a recipe and apply what the command line says.
 
@@ -43,15 +52,16 @@ def load_config(config: str,
 
 
 def train(cfg: Config,
-          resume: Union[bool, str] = False,
+          resume: bool | str = False,
           amp: bool = False,
           auto_scale_lr: bool = False) -> Runner:
     """Train as a config says.
 
     Args:
         cfg (Config): From :func:`load_config`.
-        resume (bool | str): Go on from the newest checkpoint in the work
-            folder (True), or from the given one.
+        resume (bool | str): Go on from the newest whole checkpoint in the work
+            folder (True; from the start where there is none yet), or from the
+            given one.
         amp (bool): Mixed precision, as the device can do it.
         auto_scale_lr (bool): Scale the learning rate by the global batch size
             over ``auto_scale_lr.base_batch_size``.
@@ -60,12 +70,19 @@ def train(cfg: Config,
         Runner: After training.
 
     Raises:
-        UserError: The data, the checkpoint or a setting is not usable.
+        UserError: The data, the checkpoint or a setting is not usable; the
+            disk is full; a loss is NaN or infinite (:class:`InvalidLossError`).
     """
     check_data(cfg, ['train_dataloader', 'val_dataloader'])
     if resume:
-        cfg.resume = True
-        cfg.load_from = resume if isinstance(resume, str) else None
+        found = resume if isinstance(resume, str) else find_whole_checkpoint(cfg.work_dir)
+        cfg.resume = found is not None
+        if found is not None:
+            cfg.load_from = found
+        else:
+            print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training from the start')
+    if cfg.get('load_from') and '://' not in cfg.load_from:
+        read_checkpoint(cfg.load_from)  # refuses what is damaged, or more than data
     if amp:
         from .amp_optim_wrapper import enable_amp
         enable_amp(cfg)
@@ -75,11 +92,20 @@ def train(cfg: Config,
                             'add auto_scale_lr = dict(base_batch_size=16)')
         cfg.auto_scale_lr.enable = True
     runner = build_runner(cfg)
-    runner.train()
+    runner.register_hook(CheckpointKeysHook(strict=bool(cfg.get('resume'))))
+    try:
+        runner.train()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        last = runner.message_hub.runtime_info.get('last_ckpt')
+        raise UserError(f'{error.filename or cfg.work_dir}: the disk is full; the last good '
+                        f'checkpoint: {last or "none yet"}. Free some space, then go on with '
+                        '--resume') from error
     return runner
 
 
-def test(cfg: Config, checkpoint: str) -> Dict[str, float]:
+def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     """Score a checkpoint on the config's test sets.
 
     Args:
@@ -94,9 +120,13 @@ def test(cfg: Config, checkpoint: str) -> Dict[str, float]:
             does not fit the config's network.
     """
     check_data(cfg, ['test_dataloader'])
-    check_checkpoint_fits(cfg, checkpoint)
-    cfg.load_from = checkpoint
+    read_checkpoint(checkpoint)  # what cannot be read is refused before anything is built
+    cfg.load_from, cfg.resume = None, False
+    # The weights to test are the averages already, where there are any.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or []
+                        if hook['type'] not in _AVERAGING_HOOKS]
     runner = build_runner(cfg)
+    load_for_test(runner.model, checkpoint)
     recorder = _RecordMetrics()
     runner.register_hook(recorder, 'LOWEST')
     runner.test()
@@ -105,6 +135,7 @@ def test(cfg: Config, checkpoint: str) -> Dict[str, float]:
 
 def build_runner(cfg: Config) -> Runner:
     """Build the config's Runner, on this machine's device and launcher."""
+    init_distributed(cfg)
     return Runner.from_cfg(cfg)
 
 
@@ -118,13 +149,17 @@ class _RecordMetrics(Hook):
         self.metrics = {key: float(value) for key, value in (metrics or {}).items()}
 
 
-def save_scores(scores: Dict[str, float], path: str) -> None:
+def save_scores(scores: dict[str, float], path: str) -> None:
     """Write the metrics to a file whose ending names its format.
+
+    Of several processes, the first one writes.
 
     Raises:
         UserError: The format is not one that MMEngine writes.
     """
     from mmengine.fileio import dump
+    if not is_main_process():
+        return
     try:
         with atomic_write(path) as temporary, open(temporary, 'w') as file:
             dump(scores, file, file_format=Path(path).suffix.lstrip('.') or 'json')

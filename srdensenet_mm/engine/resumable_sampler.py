@@ -1,0 +1,62 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+from collections.abc import Iterator, Sized
+
+import torch
+from mmagic.registry import DATA_SAMPLERS
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+from .sample_seeds import SamplePosition, derive_seed
+
+
+@DATA_SAMPLERS.register_module()
+class ResumableSampler(Sampler):
+    """An endless sampler that can start anywhere.
+
+    The stream of samples is one permutation of the dataset after the other,
+    each a function of the seed and its number. Of N processes, process r takes
+    positions r, r + N, ...: no two share a sample of a pass, and together they
+    take what one process with the same global batch would.
+
+    Args:
+        dataset (Sized): The dataset.
+        shuffle (bool): Whether to permute. Defaults to True.
+        seed (int, optional): The same on all processes. Defaults to a random
+            one, which they agree on.
+
+    Attributes:
+        first (int): How many samples of this process to skip. To be set before
+            iterating.
+    """
+
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None):
+        self.rank, self.world_size = get_dist_info()
+        self.size = len(dataset)
+        self.shuffle = shuffle
+        self.seed = sync_random_seed() if seed is None else seed
+        self.first = 0
+
+    def __iter__(self) -> Iterator[SamplePosition]:
+        number, order = None, []
+        position = self.first * self.world_size + self.rank
+        while True:
+            if position // self.size != number:
+                number = position // self.size
+                order = self._order(number)
+            # The other generators start from (seed, 1, ...), see the loop.
+            yield SamplePosition(order[position % self.size], derive_seed(self.seed, 0, position))
+            position += self.world_size
+
+    def _order(self, number: int) -> list:
+        if not self.shuffle:
+            return list(range(self.size))
+        generator = torch.Generator()
+        generator.manual_seed(derive_seed(self.seed, 2, number))
+        return torch.randperm(self.size, generator=generator).tolist()
+
+    def __len__(self) -> int:
+        """The dataset's length; the stream itself has no end."""
+        return self.size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Does nothing: the stream goes on by itself."""

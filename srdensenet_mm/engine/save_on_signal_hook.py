@@ -1,0 +1,119 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import signal
+import threading
+
+import torch
+from mmagic.registry import HOOKS
+from mmengine.dist import all_reduce, barrier, get_world_size
+from mmengine.hooks import EMAHook, Hook
+
+from srdensenet_mm.errors import UserError
+
+from .safe_checkpoint_hook import SafeCheckpointHook
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@HOOKS.register_module()
+class SaveOnSignalHook(Hook):
+    """Saves a checkpoint at SIGTERM and Ctrl-C, before the run leaves.
+
+    The current iteration is finished first (during a validation on one
+    process: the current picture), then :class:`SafeCheckpointHook` saves and
+    the process leaves with status 143 (SIGTERM) or 130 (Ctrl-C). A second
+    Ctrl-C on a single process leaves at once, without saving.
+
+    On several processes all leave after the same iteration, whichever of them
+    met a signal.
+
+    Args:
+        interval (int): On several processes, agree every so many iterations
+            (one reduction of one number). Defaults to 1.
+    """
+
+    priority = 'LOWEST'  # after schedulers, averages and the ordinary save
+
+    def __init__(self, interval: int = 1):
+        self.interval = interval
+        self._received: int | None = None
+        self._previous = {}
+
+    def before_train(self, runner) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            runner.logger.warning('SaveOnSignalHook: signals reach the main thread alone, and '
+                                  'this is not it; SIGTERM will not save')
+            return
+        for number in _SIGNALS:
+            self._previous[number] = signal.signal(number, self._receive)
+
+    def after_train(self, runner) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Put the handlers back that were there before training."""
+        while self._previous:
+            number, handler = self._previous.popitem()
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    def _receive(self, number, frame) -> None:
+        if self._received is not None and number == signal.SIGINT and get_world_size() == 1:
+            self.restore()
+            raise KeyboardInterrupt
+        self._received = number
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if get_world_size() > 1 and (runner.iter + 1) % self.interval:
+            return
+        number = self._agreed()
+        # In the middle of an accumulation, gradients would be lost.
+        if number and _whole_step(runner):
+            self._leave(runner, number, runner.iter + 1)
+
+    def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if self._received is None or get_world_size() > 1 or not self._previous:
+            return
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                hook.after_val_epoch(runner)  # the weights as trained, not their averages
+        self._leave(runner, self._received, runner.iter)
+
+    def after_data_failure(self, runner) -> None:
+        """Called by our training loop where no batch comes any more.
+
+        A signal to a whole process group ends the data loader's workers too.
+        """
+        if self._received is not None and get_world_size() == 1:
+            self._leave(runner, self._received, runner.iter)
+
+    def _agreed(self) -> int:
+        number = self._received or 0
+        if get_world_size() > 1:
+            agreed = torch.tensor(number)
+            all_reduce(agreed, 'max')
+            number = int(agreed)
+        return number
+
+    def _leave(self, runner, number: int, step: int) -> None:
+        name = 'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name
+        hooks = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
+        if not hooks:
+            saved = 'no SafeCheckpointHook in the config, nothing saved'
+        elif hooks[0].by_epoch:
+            saved = 'checkpoints are by epoch, nothing saved within one'
+        else:
+            try:
+                path = hooks[0].save_now(runner, step, dict(epoch=runner.epoch, iter=step))
+                saved = f'saved {path}'
+            except UserError as error:
+                saved = f'NOT saved: {error}'
+        runner.logger.warning(f'{name} after iteration {step}: {saved}. To go on, give the same '
+                              f'command with --resume (work folder {runner.work_dir})')
+        barrier()
+        self.restore()
+        raise SystemExit(128 + number)
+
+
+def _whole_step(runner) -> bool:
+    wrappers = runner.optim_wrapper
+    wrappers = wrappers.values() if hasattr(wrappers, 'optim_wrappers') else [wrappers]
+    return all(wrapper.should_update() for wrapper in wrappers)

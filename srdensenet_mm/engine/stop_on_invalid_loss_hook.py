@@ -1,0 +1,79 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import math
+
+from mmagic.registry import HOOKS
+from mmengine.hooks import Hook
+from torch import Tensor
+
+from srdensenet_mm.errors import UserError
+
+
+class InvalidLossError(UserError):
+    """A loss, or a weight, that is NaN or infinite."""
+
+
+@HOOKS.register_module()
+class StopOnInvalidLossHook(Hook):
+    """Stops a run whose loss is NaN or infinite, before anything is saved.
+
+    The message names the iteration, the learning rate and the batch's files.
+    Checkpoints stay as they are: this hook acts before those that average
+    weights or save.
+
+    Args:
+        interval (int): Look every so many iterations. Reading a loss waits for
+            the GPU, but MMEngine's own log does so at each iteration anyway,
+            so the check costs microseconds. Defaults to 1.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, interval: int = 1):
+        self.interval = interval
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Look at the iteration's losses.
+
+        Raises:
+            InvalidLossError: One of them is NaN or infinite.
+        """
+        if not self.every_n_train_iters(runner, self.interval):
+            return
+        for name, value in (outputs or {}).items():
+            if 'loss' not in name:
+                continue
+            value = float(value.detach()) if isinstance(value, Tensor) else float(value)
+            if not math.isfinite(value):
+                raise InvalidLossError(_report(runner, name, value, data_batch))
+
+
+def _report(runner, name: str, value: float, data_batch) -> str:
+    rates = ', '.join(f'{rate:.3g}' for group in runner.optim_wrapper.get_lr().values()
+                      for rate in dict.fromkeys(group))
+    files = batch_files(data_batch)
+    last = runner.message_hub.get_info('last_ckpt') if (
+        'last_ckpt' in runner.message_hub.runtime_info) else None
+    return (f'{name} is {value} at iteration {runner.iter + 1}, learning rate {rates}; '
+            f'the batch: {", ".join(files) if files else "no file names known"}; '
+            f'the last good checkpoint: {last or "none yet"}. Look at these pictures, or lower '
+            'the learning rate, then go on with --resume')
+
+
+def batch_files(data_batch) -> list[str]:
+    """The file names in a batch, ground truth first choice, without repeats.
+
+    Args:
+        data_batch (dict): As a data loader of MMagic yields it: ``data_samples``
+            carry ``gt_path`` or ``img_path``.
+    """
+    samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
+    names = []
+    for sample in samples if isinstance(samples, (list, tuple)) else [samples]:
+        name = _file_of(sample)
+        names.extend(name if isinstance(name, (list, tuple)) else [name] if name else [])
+    return list(dict.fromkeys(map(str, names)))
+
+
+def _file_of(sample) -> str | None:
+    return next((getattr(sample, key) for key in ('gt_path', 'img_path')
+                 if getattr(sample, key, None)), None)

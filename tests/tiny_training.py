@@ -1,0 +1,154 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""A training of seconds that a test can run, kill and resume.
+
+All that matters for resuming is in it: random crops from each of the three
+global generators, dropout, warm-up and decay, an average of the weights,
+validation and a best checkpoint. Configs name these parts with
+``custom_imports = dict(imports=['srdensenet_mm', 'tiny_training'])``.
+"""
+import os
+import random
+import time
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
+from torch import nn
+
+from srdensenet_mm.models import SRDenseNet
+
+TINY_NETWORK = dict(
+    type='SRDenseNet', upscale_factor=2, mid_channels=4, num_blocks=1, num_layers=2, growth_rate=4,
+    bottleneck_channels=4)
+
+
+@DATASETS.register_module(force=True)
+class TinyPairs(torch.utils.data.Dataset):
+    """Random crops of smooth random pictures, named by their number.
+
+    Args:
+        size (int): Number of pictures.
+        bad (int, optional): The picture whose values are NaN.
+    """
+
+    metainfo = dict(dataset_type='tiny')
+
+    def __init__(self, size=11, bad=None):
+        generator = torch.Generator().manual_seed(7)
+        pictures = torch.rand(size, 1, 6, 6, generator=generator)
+        self.pictures = nn.functional.interpolate(pictures, scale_factor=4, mode='bicubic')
+        if bad is not None:
+            self.pictures[bad] = float('nan')
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def __getitem__(self, index):
+        top, left = np.random.randint(0, 8), random.randint(0, 8)
+        gt = self.pictures[index][:, top:top + 16, left:left + 16]
+        gt = gt + 0.01 * torch.rand(1)
+        lr = nn.functional.avg_pool2d(gt, 2)
+        return dict(inputs=lr, data_samples=Sample(gt, f'picture{int(index)}.png'))
+
+
+class Sample:
+    """What MMagic's data sample offers, as far as it is used here."""
+
+    def __init__(self, gt, gt_path):
+        self.gt, self.gt_path = gt, gt_path
+
+
+@MODELS.register_module(force=True)
+class TinyModel(BaseModel):
+
+    def __init__(self, dropout=0.1):
+        super().__init__()
+        cfg = dict(TINY_NETWORK)
+        cfg.pop('type')
+        self.generator = SRDenseNet(**cfg)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, inputs, data_samples, mode='tensor'):
+        out = self.generator(self.dropout(torch.stack(inputs)))
+        gt = torch.stack([sample.gt for sample in data_samples]).to(out)
+        if mode == 'loss':
+            return dict(loss=(out.float() - gt).abs().mean())
+        return list((out - gt).square().mean((1, 2, 3)))
+
+
+@METRICS.register_module(force=True)
+class TinyPSNR(BaseMetric):
+
+    def process(self, data_batch, data_samples):
+        self.results.extend(float(error) for error in data_samples)
+
+    def compute_metrics(self, results):
+        return dict(PSNR=float(-10 * np.log10(np.mean(results))), count=len(results))
+
+
+@HOOKS.register_module(force=True)
+class RecordLosses(Hook):
+    """Appends a line to a file after each iteration: number, loss, files.
+
+    Losses are hexadecimal, so that equal text means equal bits.
+    """
+
+    def __init__(self, path, pause=0.0):
+        self.path, self.pause = path, pause
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        files = ','.join(sample.gt_path for sample in data_batch['data_samples'])
+        with open(f'{self.path}.{os.environ.get("RANK", 0)}', 'a') as file:
+            file.write(f'{runner.iter} {outputs["loss"].item().hex()} {files}\n')
+        time.sleep(self.pause)
+
+
+def tiny_config(folder, max_iters=60, interval=10, pause=0.0, num_workers=1, batch_size=4,
+                lr=1e-2, dropout=0.1, bad=None, ema=True):
+    """Write the config of a tiny training into a folder and return its path."""
+    hooks = [dict(type='RecordLosses', path=str(folder / 'losses.txt'), pause=pause),
+             dict(type='StopOnInvalidLossHook'), dict(type='SaveOnSignalHook')]
+    if ema:
+        hooks.append(dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.05))
+    val_dataset = dict(type='TinyPairs', size=5)
+    cfg = Config(dict(
+        default_scope='mmagic',
+        custom_imports=dict(imports=['srdensenet_mm', 'tiny_training'], allow_failed_imports=False),
+        model=dict(type='TinyModel', dropout=dropout),
+        train_dataloader=dict(
+            batch_size=batch_size, num_workers=num_workers, persistent_workers=num_workers > 0,
+            sampler=dict(type='InfiniteSampler', shuffle=True),
+            dataset=dict(type='TinyPairs', bad=bad)),
+        train_cfg=dict(type='ResumableIterTrainLoop', max_iters=max_iters, val_interval=interval),
+        val_dataloader=dict(
+            batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=val_dataset),
+        val_cfg=dict(type='ValLoop'),
+        val_evaluator=dict(type='TinyPSNR'),
+        test_dataloader=dict(
+            batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=val_dataset),
+        test_cfg=dict(type='TestLoop'),
+        test_evaluator=dict(type='TinyPSNR'),
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=lr),
+                           clip_grad=dict(max_norm=1.)),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=max_iters // 4),
+            dict(type='CosineAnnealingLR', by_epoch=False, begin=max_iters // 4,
+                 T_max=max_iters - max_iters // 4, end=max_iters)],
+        auto_scale_lr=dict(enable=False, base_batch_size=batch_size),
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=10),
+            checkpoint=dict(type='SafeCheckpointHook', by_epoch=False, interval=interval,
+                            max_keep_ckpts=2, save_best='PSNR', rule='greater')),
+        custom_hooks=hooks,
+        randomness=dict(seed=3),
+        env_cfg=dict(mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0)),
+        log_level='INFO'))
+    path = folder / 'tiny.py'
+    cfg.dump(str(path))
+    return path
