@@ -14,7 +14,12 @@ _OFFSET = (16.0, 128.0, 128.0)
 
 
 def _transform(image: Tensor, matrix: Tensor) -> Tensor:
-    return torch.einsum('ij,...jhw->...ihw', matrix.to(image), image)
+    # Written out rather than as a matrix product, which autocast would compute
+    # in 16 bits.
+    channels = image.unbind(dim=-3)
+    return torch.stack([
+        sum(float(weight) * channel for weight, channel in zip(row, channels)) for row in matrix
+    ], dim=-3)
 
 
 def _check_rgb(image: Tensor) -> None:

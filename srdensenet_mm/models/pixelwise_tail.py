@@ -19,7 +19,7 @@ from .deconv_upsampler import DeconvUpsampler
 # Without gradients, pixels of the bottleneck go through in pieces whose widest
 # maps take about this many bytes: small enough for memory, large enough for
 # the matrix product.
-_PIECE_BYTES = 32 * 2**20
+_PIECE_BYTES = 4 * 2**20
 
 
 def can_be_pixelwise(upsampler: nn.Module, conv_last: nn.Conv2d) -> bool:

@@ -1,0 +1,19 @@
+# Logging, checkpoints and safety nets that all recipes share, over MMagic's own.
+_base_ = 'mmagic::_base_/default_runtime.py'
+
+custom_imports = dict(imports=['srdensenet_mm'], allow_failed_imports=False)
+
+default_hooks = dict(
+    checkpoint=dict(
+        interval=5000,
+        # MMagic's own value sends checkpoints of every --work-dir to ./work_dirs.
+        out_dir=None,
+        max_keep_ckpts=3,
+        save_best='PSNR',
+        rule='greater'))
+
+# MMagic's hook would write every validation picture to disk, every time.
+custom_hooks = []
+
+vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+visualizer = dict(vis_backends=vis_backends)
