@@ -97,7 +97,23 @@ def allow_runner_checkpoints() -> None:
         np.ndarray,
         np.dtype,
         *(type(np.dtype(kind)) for kind in ('f8', 'f4', 'i8', 'i4', 'u8', 'u4', 'b1')),
+        (_history_buffer_method, 'builtins.getattr'),
     ])
+
+
+def _history_buffer_method(owner: object, name: str) -> object:
+    """What ``getattr`` is allowed to mean in a checkpoint.
+
+    A history buffer keeps its statistics as functions, and pickle writes
+    ``HistoryBuffer.min`` as a call of ``getattr``. Of anything else, nothing
+    is handed out.
+    """
+    import pickle
+
+    from mmengine.logging.history_buffer import HistoryBuffer
+    if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) was not an allowed global')
 
 
 def init_distributed(cfg) -> None:
