@@ -2,6 +2,10 @@
 """Datasets and transforms that the recipes need and MMagic lacks."""
 from .hr_folder_dataset import HRFolderDataset
 from .matlab_bicubic import matlab_bicubic, matlab_bicubic_upscale
-from .transforms import RandomPatchPair
+from .picture_files import find_pictures, read_rgb
+from .transforms import MATLABBicubicDown, RandomPatchPair
 
-__all__ = ['HRFolderDataset', 'RandomPatchPair', 'matlab_bicubic', 'matlab_bicubic_upscale']
+__all__ = [
+    'HRFolderDataset', 'MATLABBicubicDown', 'RandomPatchPair', 'find_pictures', 'matlab_bicubic',
+    'matlab_bicubic_upscale', 'read_rgb'
+]

@@ -1,107 +1,181 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-from typing import Callable, List, Optional, Sequence, Union
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psutil
+from mmagic.registry import DATASETS
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
-from mmengine.utils import track_iter_progress
 
-from mmagic.registry import DATASETS
 from srdensenet_mm.errors import UserError
 
 from .picture_files import find_pictures, read_rgb
 
+# Pictures decoded at once when the cache is filled.
+_BATCH = 64
+_SKIP_HELP = "(set the dataset's on_bad_image='skip' to go on without such pictures)"
+
 
 @DATASETS.register_module()
 class HRFolderDataset(BaseDataset):
-    """High-resolution pictures from folders, for pairs made on the fly.
+    """High-resolution pictures from folders, for training pairs made on the fly.
 
-    Needs no LR pictures and no list: the pipeline's ``RandomPatchPair`` makes
-    the pair. Pictures are decoded once, before worker processes start, so that
-    these share one copy; what does not fit into ``cache_gib`` is decoded
-    again each time.
+    Needs no LR pictures and no list of files: ``RandomPatchPair`` in the
+    pipeline makes the pairs. As many pictures as ``cache_gib`` holds are
+    decoded when the dataset is built, in parallel and before worker processes
+    are forked from this one, so that all workers share one copy. The others
+    are decoded each time they are drawn.
+
+    A bad picture, one that cannot be decoded (see
+    :func:`~srdensenet_mm.datasets.read_rgb`) or is smaller than ``min_size``,
+    ends the run, or is skipped: named once in the log, counted, and replaced by
+    another one drawn at random whenever its turn comes. It keeps its index, so
+    what is drawn does not depend on how much fits into the cache.
 
     Args:
-        data_root (str | Sequence[str]): A folder, or several, searched with
-            all folders below them.
-        pipeline (Sequence[dict | Callable]): Transforms; they read ``gt``,
-            uint8 RGB of shape (H, W, 3), and ``gt_path``.
-        min_size (int): Pictures with a side below this, in pixels, are bad;
-            give the patch size. Defaults to 100.
-        on_bad_image (str): ``'raise'``: the first bad picture ends the run.
-            ``'skip'``: bad pictures are named, counted and left out. Defaults
-            to ``'raise'``.
-        cache_gib (float, optional): Memory for decoded pictures, in GiB.
-            Defaults to half of what is free.
+        data_root (str | Sequence[str]): A folder, or several, searched with all
+            folders below them.
+        pipeline (Sequence[dict | Callable]): Transforms. They find ``gt``, uint8
+            RGB of shape (H, W, 3), read-only, and ``gt_path``,
+            ``gt_channel_order``, ``gt_color_type``, ``ori_gt_shape``.
+        min_size (int, optional): The smallest side that a picture may have, in
+            pixels. Defaults to the largest ``gt_patch_size`` in the pipeline.
+        on_bad_image (str): ``'raise'`` or ``'skip'``. Defaults to ``'raise'``.
+        cache_gib (float, optional): Memory for decoded pictures, in GiB, for
+            each training process. Defaults to half of the memory that is free,
+            shared among the processes that torchrun starts on a machine.
         metainfo (dict, optional): MMEngine's.
         **kwargs: Further arguments of MMEngine's ``BaseDataset``.
 
     Raises:
-        UserError: A folder is missing or holds no (good) picture, or, with
-            ``on_bad_image='raise'``, a picture is bad; the message names it.
+        UserError: A folder is missing or holds no usable picture, a picture is
+            bad and ``on_bad_image`` is ``'raise'``, or an argument has no such
+            value. The message names it.
     """
 
     METAINFO = dict(dataset_type='hr_folder', task_name='sisr')
 
     def __init__(self,
-                 data_root: Union[str, Sequence[str]],
-                 pipeline: Sequence[Union[dict, Callable]] = (),
-                 min_size: int = 100,
+                 data_root: str | Sequence[str],
+                 pipeline: Sequence[dict | Callable] = (),
+                 min_size: int | None = None,
                  on_bad_image: str = 'raise',
-                 cache_gib: Optional[float] = None,
-                 metainfo: Optional[dict] = None,
+                 cache_gib: float | None = None,
+                 metainfo: dict | None = None,
                  **kwargs):
         if on_bad_image not in ('raise', 'skip'):
             raise UserError(f"on_bad_image={on_bad_image!r} is not supported: choose 'raise' or "
                             "'skip'")
-        self.folders = [data_root] if isinstance(data_root, str) else list(data_root)
+        if cache_gib is not None and cache_gib < 0:
+            raise UserError(f'cache_gib={cache_gib} must not be negative; 0 keeps no picture')
+        self.folders = [str(data_root)] if isinstance(data_root, (str, os.PathLike)) else list(
+            map(str, data_root))
         self.min_size = min_size
         self.on_bad_image = on_bad_image
-        free = psutil.virtual_memory().available
-        self.cache_bytes = free // 2 if cache_gib is None else int(cache_gib * 2**30)
-        self._pictures: List[Optional[np.ndarray]] = []
+        self.cache_gib = cache_gib
+        self._cache: dict[int, np.ndarray] = {}
+        self._bad: set[int] = set()
         super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
 
-    def load_data_list(self) -> List[dict]:
-        """Find and decode the pictures."""
-        paths = find_pictures(self.folders)
-        self._pictures, data_list, bad, held = [], [], [], 0
-        for path in track_iter_progress(paths) if len(paths) > 100 else paths:
-            try:
-                picture = self._read(path)
-            except UserError as error:
-                if self.on_bad_image == 'raise':
-                    raise UserError(
-                        f"{error} (set the dataset's on_bad_image='skip' to go on without such "
-                        'pictures)') from error
-                print_log(f'skipped: {error}', 'current', 30)
-                bad.append(path)
-                continue
-            held += picture.nbytes
-            self._pictures.append(picture if held <= self.cache_bytes else None)
-            data_list.append(dict(gt_path=str(path)))
-        if not data_list:
-            raise UserError(f'{", ".join(map(str, self.folders))}: none of the {len(paths)} '
-                            'pictures can be used')
-        print_log(f'{len(data_list)} pictures from {", ".join(map(str, self.folders))}, '
-                  f'{len(bad)} skipped, {sum(p is not None for p in self._pictures)} held in '
-                  f'memory ({min(held, self.cache_bytes) / 2**30:.2f} GiB)', 'current')
-        return data_list
+    def load_data_list(self) -> list[dict]:
+        """Find the pictures.
 
-    def _read(self, path) -> np.ndarray:
-        picture = read_rgb(path)
-        height, width = picture.shape[:2]
-        if min(height, width) < self.min_size:
-            raise UserError(f'{path}: {width}x{height} pixels, but both sides must have at least '
-                            f'{self.min_size}')
+        Returns:
+            list[dict]: ``gt_path`` of each.
+        """
+        return [dict(gt_path=str(path)) for path in find_pictures(self.folders)]
+
+    def full_init(self) -> None:
+        """Find the pictures, and decode those that the cache holds."""
+        if self._fully_initialized:
+            return
+        if self.min_size is None:
+            self.min_size = max(
+                (getattr(step, 'gt_patch_size', 1) for step in self.pipeline.transforms),
+                default=1)
+        super().full_init()
+        self._fill_cache()
+
+    def _fill_cache(self) -> None:
+        room = _free_memory() // 2 if self.cache_gib is None else int(self.cache_gib * 2**30)
+        started, held, tried = time.time(), 0, 0
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
+            while tried < len(self) and held < room:
+                batch = range(tried, min(tried + _BATCH, len(self)))
+                for index, picture in zip(batch, pool.map(self._decode, batch), strict=True):
+                    if picture is not None and held + picture.nbytes <= room:
+                        self._cache[index] = picture
+                        held += picture.nbytes
+                    elif picture is not None:
+                        room = held  # Full.
+                tried = batch.stop
+        if len(self._bad) == len(self):
+            raise UserError(f'{", ".join(self.folders)}: none of the {len(self)} pictures can be '
+                            f'used: {self._why_bad}')
+        rest = len(self) - len(self._cache) - len(self._bad)
+        print_log(
+            f'{len(self)} pictures in {", ".join(self.folders)}: {len(self._cache)} decoded '
+            f'({held / 2**30:.2f} GiB, {time.time() - started:.0f} s), {rest} to be decoded each '
+            f'time, {len(self._bad)} bad and skipped', 'current')
+
+    def _decode(self, index: int) -> np.ndarray | None:
+        """A read-only picture, or None for a bad one that is to be skipped."""
+        path = self.get_data_info(index)['gt_path']
+        try:
+            picture = read_rgb(path)
+            height, width = picture.shape[:2]
+            if min(height, width) < self.min_size:
+                raise UserError(f'{path}: {width}x{height} pixels is smaller than the smallest '
+                                f'size allowed, {self.min_size}x{self.min_size}')
+        except UserError as error:
+            if self.on_bad_image == 'raise':
+                raise UserError(f'{error} {_SKIP_HELP}') from error
+            self._bad.add(index)
+            self._why_bad = str(error)
+            print_log(f'skipped, number {len(self._bad)}: {error}', 'current', logging.WARNING)
+            return None
+        # A transform that works in place would spoil it for the next time.
+        picture.flags.writeable = False
         return picture
 
-    def prepare_data(self, idx: int):
-        """The pipeline's result for picture ``idx``."""
+    def prepare_data(self, idx: int) -> dict | None:
+        """One training sample.
+
+        Args:
+            idx (int): The picture's index.
+
+        Returns:
+            dict | None: What the pipeline makes of it; None for a bad picture,
+            which has MMEngine draw another.
+
+        Raises:
+            UserError: The picture is bad and ``on_bad_image`` is ``'raise'``.
+        """
         info = self.get_data_info(idx)
-        picture = self._pictures[idx]
-        info['gt'] = read_rgb(info['gt_path']) if picture is None else picture
-        info['gt_channel_order'] = info['img_channel_order'] = 'rgb'
-        info['gt_color_type'] = info['img_color_type'] = 'color'
+        index = info['sample_idx']
+        if index in self._bad:
+            return None
+        picture = self._cache.get(index)
+        if picture is None:
+            picture = self._decode(index)
+            if picture is None:
+                return None
+        info.update(
+            gt=picture, ori_gt_shape=picture.shape, gt_channel_order='rgb', gt_color_type='color')
         return self.pipeline(info)
+
+
+def _free_memory() -> int:
+    """Bytes that one of this machine's training processes may take."""
+    free = psutil.virtual_memory().available
+    try:  # A container's own limit.
+        with open('/sys/fs/cgroup/memory.max') as limit, \
+                open('/sys/fs/cgroup/memory.current') as used:
+            free = min(free, int(limit.read()) - int(used.read()))
+    except (OSError, ValueError):  # No such limit ("max").
+        pass
+    return max(free, 0) // int(os.environ.get('LOCAL_WORLD_SIZE', 1))

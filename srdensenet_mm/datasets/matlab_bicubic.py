@@ -11,7 +11,7 @@ passes therefore compute with whole numbers, held in floating point for BLAS'
 sake and small enough to be exact there, so that sums that lie half-way between
 two levels are never a matter of rounding noise: half rounds up.
 """
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +50,7 @@ def _make_kernel(weights: np.ndarray, denominator: int, first: int, step_in: int
     return _Kernel(weights.astype(dtype), denominator, first, step_in)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _downscale_kernel(scale: int) -> _Kernel:
     # Output i is centred at input (i + 1/2) * scale - 1/2. In half pixels its distance
     # from input i * scale + k is 2 * k + 1 - scale, and the kernel reaches 4 * scale.
@@ -59,7 +59,7 @@ def _downscale_kernel(scale: int) -> _Kernel:
     return _make_kernel(np.array(weights), 16 * scale**4, taps[0], scale)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _upscale_kernel(scale: int) -> _Kernel:
     # Output scale * i + p is centred at input i + (p + 1/2) / scale - 1/2.
     weights = [[_cubic(2 * k * scale - (2 * p + 1 - scale), 2 * scale) for k in range(-2, 3)]
@@ -93,10 +93,10 @@ def _resize_rows(rows: np.ndarray, kernel: _Kernel) -> np.ndarray:
 
 
 def _resize(image: np.ndarray, kernel: _Kernel) -> np.ndarray:
+    if not image.size:
+        raise ValueError(f'an empty picture, shape {image.shape}, cannot be resized')
     planes = image.reshape(*image.shape[:2], -1)
     height, width, channels = planes.shape
-    if not planes.size:
-        raise ValueError(f'an empty picture, shape {image.shape}, cannot be resized')
     half = _resize_rows(planes.reshape(height, -1), kernel).reshape(-1, width, channels)
     turned = half.transpose(1, 0, 2).reshape(width, -1)
     full = _resize_rows(turned, kernel).reshape(-1, half.shape[0], channels).transpose(1, 0, 2)

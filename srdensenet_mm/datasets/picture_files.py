@@ -1,8 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Finding pictures in folders, and decoding them into 8-bit RGB."""
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import List, Sequence, Union
 
 import cv2
 import numpy as np
@@ -17,8 +17,8 @@ EXTENSIONS = frozenset({
 })
 
 
-def find_pictures(folders: Union[str, Path, Sequence[Union[str, Path]]]) -> List[Path]:
-    """The pictures in folders and all folders below them, sorted.
+def find_pictures(folders: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The pictures in folders and all folders below them, sorted within each.
 
     Links to folders are followed; a folder met twice (a loop of links) is
     entered once. Hidden files and folders are passed over.
@@ -27,55 +27,66 @@ def find_pictures(folders: Union[str, Path, Sequence[Union[str, Path]]]) -> List
         folders (str | Path | Sequence): One folder or several.
 
     Returns:
-        List[Path]: Files whose ending is one of OpenCV's picture formats.
+        list[Path]: Files whose ending is one of OpenCV's picture formats.
 
     Raises:
-        UserError: A folder is missing or holds no picture.
+        UserError: A folder is missing, cannot be listed or holds no picture.
     """
     if isinstance(folders, (str, Path)):
         folders = [folders]
-    found: List[Path] = []
+    if not folders:
+        raise UserError('no folder of pictures was given')
+    found: list[Path] = []
     for folder in map(Path, folders):
-        if not folder.is_dir():
-            raise UserError(f'{folder}: no such folder of pictures')
+        if not os.path.isdir(folder):
+            raise UserError(f'{folder}: no such folder; it is to hold high-resolution pictures '
+                            '(PNG, JPEG, ...), in folders of their own if you like')
         inside = sorted(_walk(folder))
         if not inside:
-            raise UserError(f'{folder}: holds no picture '
-                            f'({", ".join(sorted(EXTENSIONS))} are looked for)')
+            raise UserError(f'{folder}: holds no picture; put high-resolution pictures into it '
+                            f'({", ".join(sorted(EXTENSIONS))})')
         found.extend(inside)
     return found
 
 
-def _walk(folder: Path):
+def _walk(folder: Path) -> Iterator[Path]:
     entered = set()
-    for root, subfolders, files in os.walk(folder, followlinks=True):
+    for root, subfolders, files in os.walk(folder, followlinks=True, onerror=_cannot_list):
         real = os.path.realpath(root)
         if real in entered:
             subfolders.clear()
             continue
         entered.add(real)
-        subfolders[:] = [name for name in subfolders if not name.startswith('.')]
+        # Sorted: which of two ways to one folder is taken must not be the file system's whim.
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
         for name in files:
             if not name.startswith('.') and Path(name).suffix.lower() in EXTENSIONS:
                 yield Path(root) / name
 
 
-def read_rgb(path: Union[str, Path]) -> np.ndarray:
+def _cannot_list(error: OSError) -> None:
+    raise UserError(f'{error.filename}: cannot be listed ({error.strerror})') from error
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
     """Decode a picture into 8-bit RGB.
 
-    Grayscale becomes three equal channels, alpha is dropped, 16 bits become 8
-    by dividing by 257 and rounding, palette and CMYK are what OpenCV makes of
-    them. EXIF orientation is not applied: crops for training do not need it,
-    and prepared sets must keep the file's own pixels.
+    - Grayscale becomes three equal channels (Set14's ``img_003``).
+    - Alpha is dropped: the colours below it stay, nothing is blended.
+    - 16 bits become 8: divided by 257 and rounded.
+    - Palette and CMYK pictures become what OpenCV makes of them.
+    - A JPEG's EXIF orientation is applied, as OpenCV does by default.
+    - Of an animation or several pages, the first picture counts.
 
     Args:
         path (str | Path): The file.
 
     Returns:
-        np.ndarray: uint8, shape (H, W, 3), RGB.
+        np.ndarray: uint8, shape (H, W, 3), RGB, 0..255.
 
     Raises:
-        UserError: The file cannot be read or is no whole picture.
+        UserError: The file cannot be read, is no picture, is damaged, or holds
+            floating-point values.
     """
     try:
         content = get(str(path))
@@ -83,15 +94,15 @@ def read_rgb(path: Union[str, Path]) -> np.ndarray:
         raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
     if not content:
         raise UserError(f'{path}: is empty (0 bytes)')
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        image = cv2.imdecode(
+            np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise UserError(f'{path}: OpenCV cannot decode it ({error.err})') from error
     if image is None:
-        raise UserError(f'{path}: is no picture that OpenCV reads, or is damaged')
+        raise UserError(f'{path}: is no picture that OpenCV reads, or is damaged or cut short')
     if image.dtype == np.uint16:
         image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif image.dtype != np.uint8:
-        raise UserError(f'{path}: holds {image.dtype} values, give 8 or 16 bits a channel')
+        raise UserError(f'{path}: holds {image.dtype} values; give 8 or 16 bits a channel')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

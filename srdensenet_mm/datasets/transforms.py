@@ -1,35 +1,85 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Training pairs from high-resolution pictures alone."""
-from typing import Dict
-
+"""Low-resolution pictures made on the fly, as the field's test sets are made."""
 import numpy as np
-from mmcv.transforms import BaseTransform
-
 from mmagic.registry import TRANSFORMS
+from mmcv.transforms import BaseTransform
 
 from .matlab_bicubic import matlab_bicubic
 
-# MATLAB's kernel reaches 2 LR pixels to each side of an LR pixel; one more for rounding.
-_MARGIN = 3
+# MATLAB's kernel reaches less than 2 LR pixels beyond the edge of an LR pixel.
+_MARGIN = 2
+
+
+@TRANSFORMS.register_module()
+class MATLABBicubicDown(BaseTransform):
+    """Make ``img`` from the whole ``gt`` by MATLAB's bicubic, equal in every pixel.
+
+    Required keys: ``gt``, uint8, shape (H, W, C); ``scale`` where the argument
+    is left out (MMagic's ``SetValues`` gives it). Modified key: ``gt``, cropped
+    at the bottom and the right to a multiple of ``multiple_of``. Added keys:
+    ``img``, uint8, shape (H // scale, W // scale, C) of the cropped picture;
+    ``scale``; ``img_path``, ``img_channel_order``, ``img_color_type`` as ``gt``
+    has them.
+
+    Args:
+        scale (int, optional): The upscaling factor. Defaults to
+            ``results['scale']``.
+        multiple_of (int, optional): What the sides of ``gt`` are cropped to a
+            multiple of, itself a multiple of the scale; the field's protocol
+            has 12. Defaults to the scale.
+
+    Raises:
+        ValueError: ``multiple_of`` is no multiple of the scale; or, when run,
+            nothing of the picture remains.
+    """
+
+    def __init__(self, scale: int | None = None, multiple_of: int | None = None):
+        if scale and multiple_of and multiple_of % scale:
+            raise ValueError(f'multiple_of={multiple_of} must be a multiple of scale={scale}')
+        self.scale = scale
+        self.multiple_of = multiple_of
+
+    def transform(self, results: dict) -> dict:
+        """Crop ``gt`` and add ``img``."""
+        scale = self.scale or results['scale']
+        multiple = self.multiple_of or scale
+        if multiple % scale:
+            raise ValueError(f'multiple_of={multiple} must be a multiple of scale={scale}')
+        height, width = (side // multiple * multiple for side in results['gt'].shape[:2])
+        if not height or not width:
+            raise ValueError(f'{_name(results)} is smaller than {multiple}x{multiple} pixels')
+        results['gt'] = np.ascontiguousarray(results['gt'][:height, :width])
+        results['img'] = matlab_bicubic(results['gt'], scale)
+        _describe_img(results, scale)
+        return results
+
+    def __repr__(self) -> str:
+        return f'MATLABBicubicDown(scale={self.scale}, multiple_of={self.multiple_of})'
 
 
 @TRANSFORMS.register_module()
 class RandomPatchPair(BaseTransform):
     """Cut a random patch out of a picture and make its LR by MATLAB's bicubic.
 
-    The patch is cut with a margin, downscaled, and the margin cut off, so that
-    the LR is what a crop of the whole downscaled picture would be: a patch
-    downscaled alone would differ along its edges. Every offset is possible,
-    not only multiples of ``scale``.
+    The patch is downscaled together with the pixels around it that the kernel
+    reaches, so that its LR is a crop of what the whole picture's LR would be: a
+    patch downscaled alone would differ along its edges. Every offset is
+    possible, not only multiples of ``scale``, which makes ``scale ** 2`` times
+    as many patches; at one that is no multiple, the LR is a crop of that of the
+    picture shifted.
 
     Required key: ``gt``, uint8, shape (H, W, C). Modified key: ``gt``, shape
-    (``gt_patch_size``, ``gt_patch_size``, C). Added keys: ``img``, uint8, shape
-    (``gt_patch_size // scale``, ``gt_patch_size // scale``, C); ``scale``.
+    (``gt_patch_size``, ``gt_patch_size``, C), a copy. Added keys: ``img``,
+    uint8, shape (``gt_patch_size // scale``, ``gt_patch_size // scale``, C);
+    ``scale``; ``img_path``, ``img_channel_order``, ``img_color_type`` as ``gt``
+    has them. The two random numbers come from numpy's global generator, as
+    those of MMagic's transforms do, so MMEngine's seeding covers them.
 
     Args:
         scale (int): The upscaling factor. Defaults to 4.
         gt_patch_size (int): Side of the HR patch, in pixels, rounded down to a
-            multiple of ``scale``. Defaults to 100, the paper's (section 4.1).
+            multiple of ``scale`` (100 becomes 99 at scale 3, 96 at scale 8).
+            Defaults to 100, the paper's (section 4.1).
 
     Raises:
         ValueError: ``gt_patch_size`` is less than ``scale``; or, when run, the
@@ -43,31 +93,45 @@ class RandomPatchPair(BaseTransform):
         self.scale = scale
         self.gt_patch_size = gt_patch_size // scale * scale
 
-    def transform(self, results: Dict) -> Dict:
+    def transform(self, results: dict) -> dict:
         """Replace ``gt`` by a patch of it and add ``img``."""
-        picture, size = results['gt'], self.gt_patch_size
+        picture, size, scale = results['gt'], self.gt_patch_size, self.scale
         height, width = picture.shape[:2]
         if min(height, width) < size:
-            raise ValueError(f"{results.get('gt_path', 'picture')}: {width}x{height} is smaller "
-                             f'than the patch, {size}x{size}')
+            raise ValueError(f'{_name(results)}: {width}x{height} is smaller than the patch, '
+                             f'{size}x{size}')
         top = np.random.randint(height - size + 1)
         left = np.random.randint(width - size + 1)
-        rows, row_margin = self._with_margin(top, height)
-        columns, column_margin = self._with_margin(left, width)
-        small = matlab_bicubic(picture[rows, columns], self.scale)
-        side = size // self.scale
-        results['img'] = np.ascontiguousarray(
-            small[row_margin:row_margin + side, column_margin:column_margin + side])
-        results['gt'] = np.ascontiguousarray(picture[top:top + size, left:left + size])
-        results['scale'] = self.scale
+        around = self._with_margin(self._with_margin(picture, top, axis=0), left, axis=1)
+        small = matlab_bicubic(around, scale)
+        results['img'] = np.ascontiguousarray(small[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN])
+        # A copy also where the patch is the whole picture: MMagic's Flip works in place,
+        # and the picture may be kept for the next time.
+        results['gt'] = picture[top:top + size, left:left + size].copy()
+        _describe_img(results, scale)
         return results
 
-    def _with_margin(self, start: int, length: int):
-        """The patch's slice with its margin, and that margin in LR pixels."""
-        before = min(_MARGIN, start // self.scale)
-        stop = start + self.gt_patch_size
-        after = min(_MARGIN, (length - stop) // self.scale)
-        return slice(start - before * self.scale, stop + after * self.scale), before
+    def _with_margin(self, picture: np.ndarray, start: int, axis: int) -> np.ndarray:
+        """The patch's rows or columns and those around, mirrored at the picture's border."""
+        length = picture.shape[axis]
+        margin = _MARGIN * self.scale
+        first, stop = start - margin, start + self.gt_patch_size + margin
+        if first >= 0 and stop <= length:
+            window = slice(first, stop)
+            return picture[window] if axis == 0 else picture[:, window]
+        index = np.arange(first, stop) % (2 * length)
+        return picture.take(np.minimum(index, 2 * length - 1 - index), axis=axis)
 
     def __repr__(self) -> str:
         return f'RandomPatchPair(scale={self.scale}, gt_patch_size={self.gt_patch_size})'
+
+
+def _name(results: dict) -> str:
+    return str(results.get('gt_path', 'the picture'))
+
+
+def _describe_img(results: dict, scale: int) -> None:
+    results['scale'] = scale
+    for key in ('path', 'channel_order', 'color_type'):
+        if f'gt_{key}' in results:
+            results[f'img_{key}'] = results[f'gt_{key}']
