@@ -18,7 +18,8 @@ def _transform(image: Tensor, matrix: Tensor) -> Tensor:
     # in 16 bits.
     channels = image.unbind(dim=-3)
     return torch.stack([
-        sum(float(weight) * channel for weight, channel in zip(row, channels)) for row in matrix
+        sum(float(weight) * channel for weight, channel in zip(row, channels, strict=True))
+        for row in matrix
     ], dim=-3)
 
 

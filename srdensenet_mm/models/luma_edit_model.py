@@ -1,13 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-from typing import Dict, List, Optional
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from mmagic.models.base_models import BaseEditModel
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
+from torch import Tensor
 
 from .colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 
@@ -37,10 +35,10 @@ class LumaEditModel(BaseEditModel):
     def __init__(self,
                  generator: dict,
                  pixel_loss: dict,
-                 train_cfg: Optional[dict] = None,
-                 test_cfg: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None,
-                 data_preprocessor: Optional[dict] = None):
+                 train_cfg: dict | None = None,
+                 test_cfg: dict | None = None,
+                 init_cfg: dict | None = None,
+                 data_preprocessor: dict | None = None):
         if data_preprocessor is None:
             data_preprocessor = dict(
                 type='DataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.])
@@ -54,7 +52,7 @@ class LumaEditModel(BaseEditModel):
 
     def forward_tensor(self,
                        inputs: Tensor,
-                       data_samples: Optional[List[DataSample]] = None,
+                       data_samples: list[DataSample] | None = None,
                        **kwargs) -> Tensor:
         """Upscale a batch.
 
@@ -79,8 +77,8 @@ class LumaEditModel(BaseEditModel):
 
     def forward_train(self,
                       inputs: Tensor,
-                      data_samples: Optional[List[DataSample]] = None,
-                      **kwargs) -> Dict[str, Tensor]:
+                      data_samples: list[DataSample] | None = None,
+                      **kwargs) -> dict[str, Tensor]:
         """The loss on luma.
 
         Args:

@@ -43,12 +43,12 @@ def pixelwise_tail(x: Tensor, deconvs: nn.ModuleList, conv_last: nn.Conv2d) -> T
     strides = [deconv.stride[0] for deconv in deconvs]
     # (kh, kw, C_out, C_in): row (i, j, c) makes channel c of subpixel (i, j).
     matrices = [deconv.weight.permute(2, 3, 1, 0).flatten(0, 2) for deconv in deconvs]
-    biases = [deconv.bias.repeat(stride * stride) for deconv, stride in zip(deconvs, strides)]
+    biases = [deconv.bias.repeat(deconv.stride[0]**2) for deconv in deconvs]
     # (kh, kw, C_out, C_in): row (i, j, c) makes the share in the neighbour's channel c.
     taps = conv_last.weight.permute(2, 3, 0, 1).flatten(0, 2)
 
     def shares(pixels: Tensor) -> Tensor:
-        for matrix, bias in zip(matrices, biases):
+        for matrix, bias in zip(matrices, biases, strict=True):
             pixels = F.relu(F.linear(pixels, matrix, bias)).view(-1, channels)
         return F.linear(pixels, taps)
 

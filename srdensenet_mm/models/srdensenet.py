@@ -1,16 +1,13 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import inspect
-from typing import Optional
 
 import torch
 import torch.nn.functional as F
+from mmagic.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmagic.registry import MODELS
-
-from .deconv_upsampler import DeconvUpsampler
 from .dense_block import DenseBlock
 from .pixelwise_tail import can_be_pixelwise, pixelwise_tail
 
@@ -83,10 +80,10 @@ class SRDenseNet(BaseModule):
                  bottleneck_act: bool = False,
                  deconv_kernel: int = 2,
                  feature_level: str = 'all',
-                 dense_block: Optional[dict] = None,
-                 upsampler: Optional[dict] = None,
+                 dense_block: dict | None = None,
+                 upsampler: dict | None = None,
                  with_cp: bool = False,
-                 init_cfg: Optional[dict] = None):
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg=init_cfg)
         _check_positive(
             in_channels=in_channels, out_channels=out_channels, mid_channels=mid_channels,
@@ -123,8 +120,8 @@ class SRDenseNet(BaseModule):
             upscale_factor=upscale_factor,
             scale_factor=upscale_factor,
             deconv_kernel=deconv_kernel)
-        self.conv_last = nn.Conv2d(
-            getattr(self.upsampler, 'out_channels', bottleneck_channels), out_channels, 3, padding=1)
+        width = getattr(self.upsampler, 'out_channels', bottleneck_channels)
+        self.conv_last = nn.Conv2d(width, out_channels, 3, padding=1)
         self._init_he_normal()
 
     def _init_he_normal(self) -> None:
@@ -166,7 +163,9 @@ class SRDenseNet(BaseModule):
             x = low_level
             for block in self.blocks:
                 x = self._checkpointed(block, x)
-            return self.bottleneck(torch.cat([low_level, x], 1) if self.feature_level == 'hl' else x)
+            if self.feature_level == 'hl':
+                x = torch.cat([low_level, x], dim=1)
+            return self.bottleneck(x)
         if all(isinstance(block, DenseBlock) for block in self.blocks):
             return self._bottleneck_maps_by_contributions(low_level)
         sources = [low_level]

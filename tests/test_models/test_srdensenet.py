@@ -4,9 +4,9 @@ import sys
 
 import pytest
 import torch
+from mmagic.registry import MODELS
 from plain_srdensenet import PlainSRDenseNet
 
-from mmagic.registry import MODELS
 from srdensenet_mm.models import DeconvUpsampler, DenseBlock, SRDenseNet
 
 SMALL = dict(mid_channels=12, num_blocks=3, num_layers=3, growth_rate=4, bottleneck_channels=10)
