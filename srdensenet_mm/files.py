@@ -2,15 +2,19 @@
 """Writing files so that no reader ever meets half of one."""
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterator, Union
 
 from .errors import UserError
 
+# The process' file mask can only be read by setting it, which no other thread may see.
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+
 
 @contextmanager
-def atomic_write(path: Union[str, Path]) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Write a file that appears whole or not at all.
 
     ::
@@ -45,7 +49,7 @@ def atomic_write(path: Union[str, Path]) -> Iterator[Path]:
         os.close(handle)
         yield temporary
         # mkstemp makes private files; give the permissions that open() would.
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_UMASK)
         with open(temporary, 'rb') as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -55,9 +59,3 @@ def atomic_write(path: Union[str, Path]) -> Iterator[Path]:
         if temporary is not None:
             with suppress(FileNotFoundError):
                 temporary.unlink()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,0 +1,196 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""GTmod12 and LRbicx folders, as the field and MMagic use them, from HR pictures."""
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.files import atomic_write
+
+from .matlab_bicubic import matlab_bicubic
+from .picture_files import find_pictures, read_rgb
+
+
+@dataclass
+class PrepareReport:
+    """What :func:`prepare_dataset` did; all paths are those of the sources."""
+
+    written: list[Path] = field(default_factory=list)
+    up_to_date: list[Path] = field(default_factory=list)
+    #: Source -> why it could not be used, one line that names it.
+    failed: dict[Path, str] = field(default_factory=dict)
+
+
+def gt_multiple(scale: int) -> int:
+    """What HR pictures are cropped to a multiple of.
+
+    Args:
+        scale (int): The upscaling factor.
+
+    Returns:
+        int: 12, the field's, for scales that divide 12 (2, 3, 4, 6 and 12);
+        the scale itself for others (8, 5, ...).
+    """
+    return 12 if 12 % scale == 0 else scale
+
+
+def prepare_dataset(hr_folder: str | Path,
+                    out_folder: str | Path,
+                    scales: Sequence[int] = (2, 3, 4),
+                    overwrite: bool = False,
+                    num_workers: int | None = None,
+                    progress: bool = False) -> PrepareReport:
+    """Make a set that MMagic's ``BasicImageDataset`` reads.
+
+    Of each picture in ``hr_folder`` and the folders below it become 8-bit RGB
+    PNG files of its stem: ``OUT/GTmod12``, the picture cropped at the bottom
+    and the right to a multiple of 12, and for each scale ``OUT/LRbicx{scale}``,
+    MATLAB's bicubic of the cropped picture. A scale that does not divide 12
+    has a GT of its own: ``OUT/GTmod8`` is the twin of ``OUT/LRbicx8``. What
+    becomes of other formats is said at
+    :func:`~srdensenet_mm.datasets.read_rgb`.
+
+    Each file appears whole or not at all. Files newer than their source are
+    left alone. A picture that cannot be used does not stop the others.
+
+    Args:
+        hr_folder (str | Path): Folder of HR pictures. Where ``out_folder`` lies
+            in it, what was prepared there is passed over.
+        out_folder (str | Path): The set, made where missing.
+        scales (Sequence[int]): The scale factors, at least 2. Defaults to (2, 3,
+            4).
+        overwrite (bool): Write all files anew.
+        num_workers (int, optional): Pictures treated at once. Defaults to the
+            number of CPU cores.
+        progress (bool): Show a progress bar and failures as they come, on
+            stderr.
+
+    Returns:
+        PrepareReport: The pictures written, left alone and failed.
+
+    Raises:
+        UserError: The folder is missing or holds no picture, two pictures have
+            the same stem, a scale is no whole number of at least 2, or a file
+            cannot be written.
+    """
+    scales = _check_scales(scales)
+    if num_workers is not None and num_workers < 1:
+        raise UserError(f'num_workers={num_workers} must be at least 1')
+    out_folder = Path(out_folder)
+    sources = _find_sources(hr_folder, out_folder)
+    report = PrepareReport()
+    pool = ThreadPoolExecutor(num_workers or os.cpu_count())
+    try:
+        jobs = {
+            pool.submit(_prepare_picture, source, out_folder, scales, overwrite): source
+            for source in sources
+        }
+        for job in tqdm(as_completed(jobs), total=len(jobs), unit='picture',
+                        disable=not progress):
+            source = jobs[job]
+            try:
+                (report.written if job.result() else report.up_to_date).append(source)
+            except _BadPicture as error:
+                report.failed[source] = str(error)
+                if progress:
+                    tqdm.write(_printable(f'failed: {error}'))
+    finally:
+        # After a failed write or Ctrl-C: finish the pictures at hand, begin no others.
+        pool.shutdown(cancel_futures=True)
+    for paths in (report.written, report.up_to_date):
+        paths.sort()
+    report.failed = dict(sorted(report.failed.items()))
+    return report
+
+
+class _BadPicture(Exception):
+    """A source that cannot be used, against a target that cannot be written."""
+
+
+def _check_scales(scales: Sequence[int]) -> list[int]:
+    for scale in scales:
+        if int(scale) != scale or scale < 2:
+            raise UserError(f'scale {scale} is not supported: give whole numbers of at least 2')
+    if not scales:
+        raise UserError('no scale was given, e.g. 2 3 4')
+    return sorted({int(scale) for scale in scales})
+
+
+def _find_sources(hr_folder: str | Path, out_folder: Path) -> list[Path]:
+    prepared = {
+        path.resolve()
+        for pattern in ('GTmod*', 'LRbicx*') for path in out_folder.glob(pattern)
+    }
+    sources: dict[str, Path] = {}
+    for path in find_pictures(hr_folder):
+        if any(folder in prepared for folder in path.resolve().parents):
+            continue
+        if path.stem in sources:
+            raise UserError(f'{sources[path.stem]} and {path} would both become {path.stem}.png: '
+                            'rename one')
+        sources[path.stem] = path
+    if not sources:
+        raise UserError(f'{hr_folder}: holds no picture besides those prepared in {out_folder}')
+    return list(sources.values())
+
+
+def _prepare_picture(source: Path, out_folder: Path, scales: list[int], overwrite: bool) -> bool:
+    """True where something was written."""
+    name = f'{source.stem}.png'
+    missing = [
+        scale for scale in scales
+        if overwrite or not all(
+            _is_newer(out_folder / folder / name, source)
+            for folder in (f'GTmod{gt_multiple(scale)}', f'LRbicx{scale}'))
+    ]
+    if not missing:
+        return False
+    try:
+        picture = read_rgb(source)
+    except UserError as error:
+        raise _BadPicture(str(error)) from error
+    crops = {multiple: _crop(picture, multiple, source) for multiple in map(gt_multiple, missing)}
+    # GT first: an LR without its twin would end a test run, the reverse does not.
+    for multiple, gt in crops.items():
+        _write_png(out_folder / f'GTmod{multiple}' / name, gt)
+    for scale in missing:
+        _write_png(
+            out_folder / f'LRbicx{scale}' / name, matlab_bicubic(crops[gt_multiple(scale)], scale))
+    return True
+
+
+def _is_newer(target: Path, source: Path) -> bool:
+    try:
+        return target.stat().st_mtime_ns >= source.stat().st_mtime_ns
+    except OSError:  # One is not there: treating the source will say so if it is the source.
+        return False
+
+
+def _crop(picture: np.ndarray, multiple: int, source: Path) -> np.ndarray:
+    height, width = (side // multiple * multiple for side in picture.shape[:2])
+    if not height or not width:
+        raise _BadPicture(f'{source}: {picture.shape[1]}x{picture.shape[0]} pixels is too small: '
+                          f'it is to be cropped to a multiple of {multiple}')
+    return picture[:height, :width]
+
+
+def _write_png(path: Path, rgb: np.ndarray) -> None:
+    content = cv2.imencode('.png', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _printable(text: str) -> str:
+    """Names that are no valid UTF-8 cannot be printed as they are."""
+    return text.encode(errors='backslashreplace').decode()
+
+
+def failure_lines(report: PrepareReport) -> Iterator[str]:
+    """The failures, a printable line each."""
+    return map(_printable, report.failed.values())

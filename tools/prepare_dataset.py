@@ -1,0 +1,63 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Make GTmod12 and LRbicx folders from a folder of high-resolution pictures.
+
+    python tools/prepare_dataset.py HR_FOLDER OUT_FOLDER --scales 2 3 4
+
+OUT_FOLDER/GTmod12 holds the pictures cropped to a multiple of 12, OUT_FOLDER/LRbicx2, ... their
+MATLAB bicubic, equal to MATLAB's imresize in every pixel. A scale that does not divide 12 has its
+own ground truth: LRbicx8 belongs to GTmod8. All are 8-bit RGB PNG files named by the pictures'
+stems, which MMagic's BasicImageDataset reads with data_prefix=dict(img='LRbicx4', gt='GTmod12').
+
+Folders below HR_FOLDER are searched too. All formats are read that OpenCV reads:
+  grayscale        becomes three equal channels, as the field's protocol has it
+  alpha            is dropped, the colours below it stay
+  16 bits          become 8: divided by 257 and rounded
+  palette, CMYK    become RGB as OpenCV converts them
+  EXIF orientation is applied
+  floating point   is refused
+A picture that is broken, or smaller than 12 pixels, is named; the others are made, and the exit
+status is 1. Files newer than their picture are left alone; Ctrl-C and a second call go on where
+the first one stopped.
+
+DIV2K in MMagic's layout, from the HR pictures alone (DIV2K's sides are multiples of 12):
+
+    python tools/prepare_dataset.py data/DIV2K/DIV2K_train_HR data/DIV2K/made --scales 4
+    mkdir -p data/DIV2K/DIV2K_train_LR_bicubic
+    mv data/DIV2K/made/LRbicx4 data/DIV2K/DIV2K_train_LR_bicubic/X4
+    MMAGIC=$(python -c 'import mmagic; print(mmagic.__path__[0])')
+    python $MMAGIC/.mim/tools/dataset_converters/div2k/preprocess_div2k_dataset.py \\
+        --data-root data/DIV2K --scales 4
+"""
+import argparse
+import sys
+
+from srdensenet_mm.datasets.prepare import failure_lines, prepare_dataset
+from srdensenet_mm.errors import run_tool
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('hr_folder', help='folder of high-resolution pictures')
+    parser.add_argument('out_folder', help='folder to make the set in')
+    parser.add_argument('--scales', type=int, nargs='+', default=[2, 3, 4], metavar='S',
+                        help='scale factors (default: 2 3 4)')
+    parser.add_argument('--overwrite', action='store_true', help='write all files anew')
+    parser.add_argument('--workers', type=int, metavar='N',
+                        help='pictures treated at once (default: the CPU cores)')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    report = prepare_dataset(args.hr_folder, args.out_folder, args.scales, args.overwrite,
+                             args.workers, progress=True)
+    print(f'{args.out_folder}: {len(report.written)} pictures written, '
+          f'{len(report.up_to_date)} were up to date, {len(report.failed)} failed')
+    for line in failure_lines(report):
+        print(f'failed: {line}', file=sys.stderr)
+    return 1 if report.failed else 0
+
+
+if __name__ == '__main__':
+    run_tool(main)
