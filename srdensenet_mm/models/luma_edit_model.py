@@ -42,6 +42,10 @@ class LumaEditModel(BaseEditModel):
         if data_preprocessor is None:
             data_preprocessor = dict(
                 type='DataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.])
+        if isinstance(data_preprocessor, dict):
+            # The base class would look in MMEngine's registry, which knows
+            # MMagic's preprocessor only where 'mmagic' is the default scope.
+            data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(
             generator=generator,
             pixel_loss=pixel_loss,
