@@ -5,10 +5,12 @@ Each function says which versions it concerns, so that it can go when they do.
 """
 import importlib
 from importlib import metadata
-from typing import Dict, Tuple
+
+from .errors import UserError
 
 # Package -> (lowest version that works, first version that does not).
-REQUIRED: Dict[str, Tuple[str, str]] = {
+REQUIRED = {
+    'torch': ('2.0.0', '3.0.0'),
     'mmengine': ('0.10.0', '1.0.0'),
     'mmcv': ('2.0.0', '2.2.0'),
     'mmagic': ('1.2.0', '2.0.0'),
@@ -16,36 +18,75 @@ REQUIRED: Dict[str, Tuple[str, str]] = {
 _INSTALL_HELP = 'see "Install" in the README of srdensenet_mm'
 
 
+class BrokenEnvironment(UserError):
+    """The packages that srdensenet_mm stands on are not as it needs them.
+
+    No ImportError, although it comes from an import: mmengine 0.10 replaces an
+    ImportError from ``custom_imports`` by one that does not say why.
+    """
+
+
 def check_environment() -> None:
     """Fail early, in one line, where MMagic could only fail late and obscurely.
 
     Concerns mmcv 2.x and mmagic 1.x: an mmcv that was built without torch
     present has no compiled ops, and ``import mmagic.models`` then fails far
-    from the cause (mmagic's issue 2110).
+    from the cause (mmagic's issue 2110); mmcv-lite never has them.
 
     Raises:
-        ImportError: A package is missing, too old or too new, or mmcv lacks
-            its ops. The message names the remedy.
+        BrokenEnvironment: A package is missing, too old or too new, or mmcv's
+            ops are missing or do not fit torch. The message names the remedy.
     """
+    found = {package: _installed_version(package) for package in REQUIRED}
+    for package, version in found.items():
+        if version is None:
+            lite = package == 'mmcv' and _installed_version('mmcv-lite') is not None
+            what = 'but mmcv-lite, which has no ops, is installed' if lite else 'not installed here'
+            raise BrokenEnvironment(f'srdensenet_mm needs {package}, {what}: '
+                                    f'{"pip uninstall mmcv-lite; " * lite}{_remedy(package)}')
     from mmengine.utils import digit_version
     for package, (lowest, first_bad) in REQUIRED.items():
-        wanted = f"'{package}>={lowest},<{first_bad}'"
-        try:
-            found = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            raise ImportError(f'srdensenet_mm needs {wanted}, which is not installed: '
-                              f'pip install {wanted} ({_INSTALL_HELP})') from None
-        if not digit_version(lowest) <= digit_version(found) < digit_version(first_bad):
-            raise ImportError(f'srdensenet_mm needs {wanted}, but {found} is installed: '
-                              f'pip install {wanted} ({_INSTALL_HELP})')
+        if not digit_version(lowest) <= digit_version(found[package]) < digit_version(first_bad):
+            raise BrokenEnvironment(
+                f'srdensenet_mm needs {package} from {lowest} on and below {first_bad}, '
+                f'but {found[package]} is installed: {_remedy(package)}')
+    import torch  # noqa: F401  mmcv._ext needs its libraries loaded
     try:
-        importlib.import_module('torch')  # mmcv._ext needs its libraries loaded
+        importlib.import_module('mmcv')
+    except ImportError as error:
+        raise BrokenEnvironment(
+            f'mmcv cannot be imported: {error}{_libgl_help(error)} ({_INSTALL_HELP})') from error
+    try:
         importlib.import_module('mmcv._ext')
     except ImportError as error:
-        raise ImportError(
-            f'the installed mmcv {metadata.version("mmcv")} lacks its compiled ops ({error}). '
-            'Rebuild it with torch present: pip install --no-cache-dir --force-reinstall --no-deps '
-            f'--no-build-isolation mmcv=={metadata.version("mmcv")} ({_INSTALL_HELP})') from None
+        raise BrokenEnvironment(
+            f'the compiled ops of mmcv {found["mmcv"]} are missing or do not fit '
+            f'torch {found["torch"]} ({error}); build them anew: pip install --no-cache-dir '
+            f'--force-reinstall --no-deps --no-build-isolation mmcv=={found["mmcv"]} '
+            f'({_INSTALL_HELP})') from error
+
+
+def _installed_version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _remedy(package: str) -> str:
+    """The command that installs a fitting version of a required package."""
+    lowest, first_bad = REQUIRED[package]
+    # In pip's isolated builds there is no torch, and mmcv comes without its ops.
+    isolation = '--no-build-isolation ' * (package == 'mmcv')
+    return f"pip install {isolation}'{package}>={lowest},<{first_bad}' ({_INSTALL_HELP})"
+
+
+def _libgl_help(error: ImportError) -> str:
+    """What to do where OpenCV's windows lack their system library."""
+    if 'libGL' not in str(error):
+        return ''
+    return ('; install OpenCV without windows: pip install --force-reinstall --no-deps '
+            f'opencv-python-headless=={_installed_version("opencv-python") or "4.11.0.86"}')
 
 
 def register_on_demand() -> None:
