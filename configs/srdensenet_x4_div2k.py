@@ -1,35 +1,13 @@
-"""SRDenseNet_All x4 on DIV2K, in MMagic's conventional layout of it.
+"""SRDenseNet_All x4 on luma, trained on DIV2K in MMagic's conventional layout of it.
 
-data/DIV2K holds sub-images of the 800 training pictures and the list of them, as MMagic's
-recipes for EDSR and RDN use them. Validated on Set5, tested on Set5 and Set14.
+For large patches, --cfg-options model.generator.with_cp=True (gradient checkpointing) trades time
+for memory. Another upsampler takes the place of the deconvolutions the same way:
+model.generator.upsampler.type=pixel_shuffle model.generator.upsampler.upsample_kernel=3
 """
 _base_ = [
     '_base_/runtime.py',
     '_base_/models/srdensenet_x4.py',
-    '_base_/datasets/sisr_x4.py',
+    '_base_/datasets/div2k_x4.py',
     '_base_/schedules/cosine_300k.py',
 ]
-
-train_pipeline = [
-    *_base_.load_pair,
-    dict(type='SetValues', dictionary=dict(scale=4)),
-    dict(type='PairedRandomCrop', gt_patch_size=100),
-    dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='horizontal'),
-    dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='vertical'),
-    dict(type='RandomTransposeHW', keys=['img', 'gt'], transpose_ratio=0.5),
-    dict(type='PackInputs'),
-]
-train_dataloader = dict(
-    batch_size=16,
-    num_workers=4,
-    drop_last=True,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='BasicImageDataset',
-        ann_file='meta_info_DIV2K800sub_GT.txt',
-        metainfo=dict(dataset_type='div2k', task_name='sisr'),
-        data_root='data/DIV2K',
-        data_prefix=dict(img='DIV2K_train_LR_bicubic/X4_sub', gt='DIV2K_train_HR_sub'),
-        filename_tmpl=dict(img='{}', gt='{}'),
-        pipeline=train_pipeline))
+custom_hooks = [_base_.ema]

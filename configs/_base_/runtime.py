@@ -5,12 +5,16 @@ custom_imports = dict(imports=['srdensenet_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
     checkpoint=dict(
+        type='SafeCheckpointHook',
         interval=5000,
         # MMagic's own value sends checkpoints of every --work-dir to ./work_dirs.
         out_dir=None,
         max_keep_ckpts=3,
         save_best='PSNR',
-        rule='greater'))
+        rule='greater'),
+    # Here, where a recipe's custom_hooks do not replace them.
+    stop_on_invalid_loss=dict(type='StopOnInvalidLossHook'),
+    save_on_signal=dict(type='SaveOnSignalHook'))
 
 # MMagic's hook would write every validation picture to disk, every time.
 custom_hooks = []

@@ -1,9 +1,10 @@
-# What short trials pointed to: a peak learning rate far above the paper's, warm-up, cosine decay,
-# clipped gradients, and validation with the exponential moving average of the weights.
+# What short trials pointed to: a peak learning rate far above the paper's, warm-up, cosine decay
+# and clipped gradients. With custom_hooks = [_base_.ema], the weights that are validated, kept as
+# the best and published are the exponential moving average.
 max_iters = 300_000
 warmup_iters = 1000
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5000)
+train_cfg = dict(type='ResumableIterTrainLoop', max_iters=max_iters, val_interval=5000)
 optim_wrapper = dict(
     constructor='DefaultOptimWrapperConstructor',
     type='OptimWrapper',  # --amp turns it into mixed precision
@@ -14,4 +15,5 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-7, by_epoch=False, begin=warmup_iters,
          T_max=max_iters - warmup_iters, end=max_iters),
 ]
+ema = dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=1e-3)
 auto_scale_lr = dict(enable=False, base_batch_size=16)

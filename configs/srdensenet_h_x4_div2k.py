@@ -1,0 +1,7 @@
+"""SRDenseNet_H x4 on DIV2K: chained blocks, only the last one's maps go on.
+
+The paper's smallest variant: high-level features alone (figure 2).
+"""
+_base_ = './srdensenet_x4_div2k.py'
+
+model = dict(generator=dict(feature_level='h'))

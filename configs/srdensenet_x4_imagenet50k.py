@@ -1,0 +1,18 @@
+"""The paper's recipe: SRDenseNet_All x4 on 50,000 pictures of ImageNet (section 4).
+
+One random patch of 100x100 a picture and epoch, no augmentation, MSE on Y. Links will do:
+
+    mkdir -p data/ImageNet50k; find /imagenet/train -name '*.JPEG' | shuf -n 50000 | \
+        xargs ln -s -t data/ImageNet50k
+
+Pictures smaller than a patch are passed over, another one being drawn.
+"""
+_base_ = [
+    '_base_/runtime.py',
+    '_base_/models/srdensenet_x4.py',
+    '_base_/datasets/imagenet50k_x4.py',
+    '_base_/schedules/paper_60e.py',
+]
+
+model = dict(pixel_loss=dict(type='MSELoss'))
+train_dataloader = dict(batch_size=_base_.batch_size)

@@ -1,0 +1,16 @@
+"""More out of the paper's data: SRDenseNet_All x4 on 50,000 pictures of ImageNet.
+
+L1 on Y, flips and transpositions, warm-up and cosine decay from a higher learning rate, clipped
+gradients, bf16 where the device computes in it, and the moving average of the weights, which
+validation uses. The pictures as for srdensenet_x4_imagenet50k.py.
+"""
+_base_ = [
+    '_base_/runtime.py',
+    '_base_/models/srdensenet_x4.py',
+    '_base_/datasets/imagenet50k_x4.py',
+    '_base_/schedules/cosine_300k.py',
+]
+
+train_dataloader = dict(dataset=dict(pipeline=[_base_.random_patch, *_base_.train_pipeline[1:]]))
+optim_wrapper = dict(type='AutocastOptimWrapper', dtype='auto')
+custom_hooks = [_base_.ema]

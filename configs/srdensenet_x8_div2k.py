@@ -1,0 +1,13 @@
+"""SRDenseNet_All x8 on luma, trained on DIV2K in MMagic's conventional layout of it.
+
+DIV2K offers no bicubic x8 pictures: make them, and the test pictures, of the HR pictures by
+tools/prepare_dataset.py.
+"""
+_base_ = [
+    '_base_/runtime.py',
+    '_base_/models/srdensenet_x4.py',
+    '_base_/datasets/div2k_x8.py',
+    '_base_/schedules/cosine_300k.py',
+]
+model = dict(generator=dict(upscale_factor=8))
+custom_hooks = [_base_.ema]
