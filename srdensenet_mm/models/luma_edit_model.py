@@ -28,8 +28,9 @@ class LumaEditModel(BaseEditModel):
         test_cfg (dict, optional): Config for testing.
         init_cfg (dict, optional): MMEngine's initialization config.
         data_preprocessor (dict, optional): Config of a preprocessor that gives
-            RGB batches in 0..1: MMagic's ``DataPreprocessor`` with ``mean=[0,
-            0, 0]`` and ``std=[255, 255, 255]``, which is the default.
+            batches in 0..1. Defaults to MMagic's ``DataPreprocessor`` with
+            ``mean=[0]`` and ``std=[255]``: with one value, not three, it takes
+            grayscale batches too.
     """
 
     def __init__(self,
@@ -40,8 +41,7 @@ class LumaEditModel(BaseEditModel):
                  init_cfg: dict | None = None,
                  data_preprocessor: dict | None = None):
         if data_preprocessor is None:
-            data_preprocessor = dict(
-                type='DataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.])
+            data_preprocessor = dict(type='DataPreprocessor', mean=[0.], std=[255.])
         if isinstance(data_preprocessor, dict):
             # The base class would look in MMEngine's registry, which knows
             # MMagic's preprocessor only where 'mmagic' is the default scope.
