@@ -1,0 +1,145 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Listing, finding and copying recipes, and the command over them."""
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from srdensenet_mm import cli, recipes
+from srdensenet_mm.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """An installed package's .mim with recipes of all kinds, and an empty folder to be in."""
+    files = {
+        'configs/_base_/models/net.py': "model = dict(type='Net', depth=8)\n",
+        'configs/_base_/runtime.py': "_base_ = ['./extra/more.py']\nlog = 10\n",
+        'configs/_base_/extra/more.py': 'seed = 1\n',
+        'configs/plain_x4.py': "_base_ = ['./_base_/models/net.py', './_base_/runtime.py',\n"
+                               "          'mmagic::_base_/default_runtime.py']\nscale = 4\n",
+        'configs/heir_x2.py': "_base_ = './plain_x4.py'\nscale = 2\n",
+        'configs/sub/deep_x4.py': "_base_ = ['../_base_/models/net.py']\nscale = 4\n",
+        'tools/show.py': 'import sys\nprint(sys.argv[1:])\nsys.exit(3)\n',
+    }
+    for name, text in files.items():
+        path = tmp_path / 'package' / '.mim' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(recipes, '_PACKAGE', tmp_path / 'package')
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    return tmp_path
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', ['srdensenet-mm', *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.entry()
+    return ended.value.code
+
+
+def test_list_leaves_shared_parts_out(shop):
+    assert recipes.list_recipes() == ['heir_x2', 'plain_x4', 'sub/deep_x4']
+
+
+@pytest.mark.parametrize('name', ['plain_x4', 'plain_x4.py', 'srdensenet_mm::plain_x4.py'])
+def test_find(shop, name):
+    assert recipes.find_recipe(name) == shop / 'package/.mim/configs/plain_x4.py'
+
+
+def test_find_names_similar_ones(shop):
+    with pytest.raises(UserError, match='plain_x3: no such recipe; did you mean plain_x4'):
+        recipes.find_recipe('plain_x3')
+
+
+def test_copy_brings_what_it_inherits_from(shop):
+    written = recipes.copy_recipe('heir_x2', 'mine')
+    assert {path.as_posix() for path in written} == {
+        'mine/heir_x2.py', 'mine/plain_x4.py', 'mine/_base_/models/net.py',
+        'mine/_base_/runtime.py', 'mine/_base_/extra/more.py'}
+    assert written[0] == Path('mine/heir_x2.py')
+    original = Config.fromfile(shop / 'package/.mim/configs/heir_x2.py')
+    shutil.rmtree(shop / 'package')
+    copy = Config.fromfile('mine/heir_x2.py')
+    assert copy.to_dict() == original.to_dict()
+    assert (copy.scale, copy.model.depth, copy.seed) == (2, 8, 1)
+
+
+def test_copy_from_a_subfolder_keeps_it(shop):
+    written = recipes.copy_recipe('sub/deep_x4')
+    assert [path.as_posix() for path in written] == ['sub/deep_x4.py', '_base_/models/net.py']
+    assert Config.fromfile('sub/deep_x4.py').model.depth == 8
+
+
+def test_copy_never_overwrites_an_edited_file(shop):
+    recipes.copy_recipe('plain_x4')
+    Path('plain_x4.py').write_text('edited = True\n')
+    Path('_base_/runtime.py').unlink()
+    with pytest.raises(UserError, match='plain_x4.py: is there already, with another content'):
+        recipes.copy_recipe('plain_x4')
+    assert Path('plain_x4.py').read_text() == 'edited = True\n'
+    assert not Path('_base_/runtime.py').exists()
+
+
+def test_copying_twice_does_nothing(shop):
+    assert recipes.copy_recipe('plain_x4')
+    assert recipes.copy_recipe('plain_x4') == []
+
+
+def test_package_without_recipes(shop):
+    shutil.rmtree(shop / 'package' / '.mim')
+    with pytest.raises(UserError, match='came without its recipes'):
+        recipes.list_recipes()
+
+
+def test_command_list_and_copy(shop, monkeypatch, capsys):
+    assert run(monkeypatch, 'list') == 0
+    assert capsys.readouterr().out.split() == ['heir_x2', 'plain_x4', 'sub/deep_x4']
+    assert run(monkeypatch, 'copy', 'plain_x4') == 0
+    assert 'plain_x4.py' in capsys.readouterr().out.split()
+    assert Path('plain_x4.py').exists()
+
+
+def test_command_runs_a_tool_with_recipes_by_name(shop, monkeypatch, capsys):
+    # The tool's own exit status comes through.
+    assert run(monkeypatch, 'show', 'heir_x2', 'heir_x2=a=b.pth', '--out', 'other') == 3
+    path = str(shop / 'package/.mim/configs/heir_x2.py')
+    assert capsys.readouterr().out.strip() == str([path, f'{path}=a=b.pth', '--out', 'other'])
+
+
+def test_command_prefers_the_copy_in_this_folder(shop, monkeypatch, capsys):
+    recipes.copy_recipe('heir_x2')
+    assert run(monkeypatch, 'show', 'heir_x2', 'heir_x2.py', 'plain_x4=x') == 3
+    assert capsys.readouterr().out.strip() == str(['heir_x2.py', 'heir_x2.py', 'plain_x4.py=x'])
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['trian'], 'trian: no such command; there are list, copy, show'),
+    (['copy'], 'copy takes the name of a recipe'),
+    (['copy', 'plane_x4'], 'did you mean plain_x4'),
+])
+def test_command_mistakes(shop, monkeypatch, capsys, arguments, message):
+    assert run(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and message in error and error.count('\n') == 1
+
+
+def test_help_names_the_tools(shop, monkeypatch, capsys):
+    assert run(monkeypatch) == 0
+    assert 'one of: show' in capsys.readouterr().out
+
+
+def test_every_shipped_recipe_can_be_copied(tmp_path):
+    names = recipes.list_recipes()
+    assert names == sorted(
+        path.relative_to(ROOT / 'configs').with_suffix('').as_posix()
+        for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
+    for name in names:
+        written = recipes.copy_recipe(name, tmp_path / name)
+        copy = Config.fromfile(written[0])
+        assert copy.to_dict() == Config.fromfile(ROOT / 'configs' / f'{name}.py').to_dict()
