@@ -1,0 +1,97 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Other people's SRDenseNet weights."""
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .architecture import build_network, colour_of, complete_config, read_architecture
+from .layouts import OURS, Misfit, recognise, rename
+from .reading import Checkpoint, load_network_with_meta, read_checkpoint
+from .writing import ready_file, write_file
+
+
+@dataclass
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        layout (str): Title of the layout that was recognised.
+        meta (dict): The written file's meta.
+        num_parameters (int): Of the network.
+    """
+    layout: str
+    meta: dict[str, Any]
+    num_parameters: int
+
+
+def convert_checkpoint(source: str | Path, target: str | Path) -> Conversion:
+    """Convert a checkpoint of another implementation into one of ours.
+
+    The layout is recognised by the keys, the hyper-parameters are read off the
+    shapes. The converted network computes what the original does.
+
+    Args:
+        source (str | Path): The checkpoint: a state dict, bare or under
+            ``state_dict``, with or without ``module.`` and ``_orig_mod.`` in
+            front of its keys. One of ours is written anew.
+        target (str | Path): The file to write, ``.pth`` or ``.safetensors``.
+
+    Returns:
+        Conversion: What was found and written.
+
+    Raises:
+        UserError: The source cannot be read, or is no SRDenseNet of a known
+            layout: names the first key or shape that does not fit. Or the
+            target cannot be written.
+    """
+    checkpoint = read_checkpoint(source)
+    try:
+        layout = OURS if 'network' in checkpoint.meta else recognise(checkpoint.weights)
+        if layout is OURS:
+            network, meta = load_network_with_meta(source)
+        else:
+            network, meta = _convert(checkpoint, layout)
+    except Misfit as misfit:
+        raise UserError(f'{source}: {misfit}') from misfit
+    write_file(target, ready_file(network.state_dict(), meta, Path(target).suffix))
+    return Conversion(layout.title, meta, sum(p.numel() for p in network.parameters()))
+
+
+def _convert(checkpoint: Checkpoint, layout) -> tuple[nn.Module, dict[str, Any]]:
+    weights = rename(checkpoint.weights, layout)
+    config = complete_config(read_architecture(weights, layout))
+    # Before any channel moves, for the sake of the messages.
+    network = build_network(config, weights, layout)
+    if layout.newest_first:
+        network.load_state_dict(_oldest_first(weights, config))
+    meta = dict(
+        network=config, colour=colour_of(config, None), converted_from=layout.title.split(' (')[0])
+    return network, meta
+
+
+def _oldest_first(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Reverse the order of the sources that blocks and the bottleneck read.
+
+    A source is a concatenation of maps that stays as it is: the first
+    convolution's, or a block's.
+    """
+    num_blocks = config['num_blocks']
+    width = config['num_layers'] * config['growth_rate']
+    widths = [config['mid_channels']] + [width] * num_blocks
+    readers = {}
+    if config['feature_level'] == 'all':
+        readers = {f'blocks.{i}.layers.0.weight': widths[:i + 1] for i in range(num_blocks)}
+        readers['bottleneck.weight'] = widths
+    elif config['feature_level'] == 'hl':
+        readers['bottleneck.weight'] = [widths[0], widths[-1]]
+    return {key: _reverse_sources(value, readers[key]) if key in readers else value
+            for key, value in weights.items()}
+
+
+def _reverse_sources(weight: Tensor, widths: list[int]) -> Tensor:
+    return torch.cat(weight.split(widths[::-1], dim=1)[::-1], dim=1)

@@ -1,0 +1,245 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""The one way from a file to a network. No code from the file ever runs."""
+import io
+import json
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine import fileio
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .architecture import build_network, colour_of, complete_config, read_architecture
+from .config_text import find_generator
+from .layouts import OURS, Misfit, recognise
+
+# Wrappers that put their name in front of the keys: data parallelism, compile.
+_WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
+# Under which name models keep the network, the averaged one (MMagic's own EMA) first.
+_GENERATORS = ('generator_ema.', 'generator.')
+# Left out of meta: the config's text names the trainer's own folders.
+_PRIVATE_META = ('cfg', 'config', 'env_info')
+
+
+@dataclass
+class Checkpoint:
+    """What a checkpoint file says about a network.
+
+    Attributes:
+        weights (Dict[str, Tensor]): The bare network's state dict (the averaged
+            weights where there are any), by whatever layout's names.
+        meta (dict): Plain Python types. ``network`` (config) and ``colour``
+            only where the file says so.
+    """
+    weights: dict[str, Tensor]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def load_network(path: str | Path,
+                 map_location: str | torch.device = 'cpu') -> nn.Module:
+    """A ready network from a checkpoint file.
+
+    Args:
+        path (str | Path): A Runner's checkpoint, a published or converted one,
+            or a bare state dict; ``.pth`` or ``.safetensors``. Of a checkpoint
+            written with EMA, the averaged weights are taken.
+        map_location (str | torch.device): The device that the network is to be
+            on. Defaults to ``'cpu'``.
+
+    Returns:
+        nn.Module: The bare network, in eval mode, float32. It maps Y or RGB of
+        shape (N, C, H, W), divided by 255, to (N, C, s*H, s*W); s is its
+        attribute ``upscale_factor``.
+
+    Raises:
+        UserError: The file cannot be read, is not a checkpoint, holds anything
+            but data, or its weights are not finite or do not make up the
+            network that it describes.
+
+    A file without meta is taken as an SRDenseNet with the stock parts, whose
+    hyper-parameters are read off the shapes. Two things do not show there: no
+    activation follows the bottleneck, and a single deconvolution 3x3 is x3
+    rather than x2 with ``deconv_kernel=3`` (with a warning).
+    """
+    return load_network_with_meta(path, map_location)[0]
+
+
+def load_network_with_meta(
+        path: str | Path,
+        map_location: str | torch.device = 'cpu') -> tuple[nn.Module, dict[str, Any]]:
+    """A ready network, and what its file says about it.
+
+    Args:
+        path (str | Path): As for :func:`load_network`.
+        map_location (str | torch.device): As for :func:`load_network`.
+
+    Returns:
+        tuple: The network and its meta, a dict of plain Python types with at
+        least ``network`` (config: ``type`` and all constructor arguments) and
+        ``colour`` (``'y'`` or ``'rgb'``); ``iter``, ``epoch`` and others where
+        the file has them; ``averaged_weights=True`` where they are.
+
+    Raises:
+        UserError: As for :func:`load_network`.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        network, meta = _build(checkpoint)
+    except Misfit as misfit:
+        raise UserError(f'{path}: {misfit}') from misfit
+    return network.to(map_location), meta
+
+
+def _build(checkpoint: Checkpoint) -> tuple[nn.Module, dict[str, Any]]:
+    meta = dict(checkpoint.meta)
+    config = meta.get('network')
+    if config is None:
+        layout = recognise(checkpoint.weights)
+        if layout is not OURS:
+            raise Misfit(f'is in {layout.title}, convert it first: '
+                         'python tools/convert_checkpoint.py SOURCE TARGET')
+        for key in checkpoint.weights:
+            if OURS.to_ours(key) is None:
+                raise Misfit(f'the key {key!r} is none of an SRDenseNet with the stock parts, '
+                             "and the file has no meta['network'] that says what the parts are")
+        config = read_architecture(checkpoint.weights)
+        if config['upscale_factor'] == 3:
+            warnings.warn('the file does not say how much its network upscales: taken for x3, '
+                          'which x2 with deconv_kernel=3 looks the same as', stacklevel=4)
+    config = complete_config(config)
+    network = build_network(config, checkpoint.weights)
+    meta.update(network=config, colour=colour_of(config, meta.get('colour')))
+    return network, meta
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint file, whatever its layout.
+
+    Args:
+        path (str | Path): ``.pth`` or ``.safetensors``; the content decides
+            which it is.
+
+    Raises:
+        UserError: The file cannot be read, is not a checkpoint, or holds
+            anything but data.
+    """
+    try:
+        data = fileio.get(str(path))
+    except FileNotFoundError:
+        raise UserError(f'{path}: there is no such checkpoint') from None
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
+    if not data:
+        raise UserError(f'{path}: is empty, not a checkpoint')
+    try:
+        is_safetensors = data[8:9] == b'{'
+        content = _parse_safetensors(data) if is_safetensors else _parse_pickle(data)
+        return _checked(_checkpoint(content), len(data))
+    except Misfit as misfit:
+        raise UserError(f'{path}: {misfit}') from misfit
+
+
+def _parse_pickle(data: bytes) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # guesses at why a foreign pickle may fail
+            return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r'GLOBAL ([\w.]+)', str(error))
+        if found:
+            raise Misfit(f'holds {found[1]}, not only weights; it is not read, '
+                         'because loading it could run code') from error
+        raise Misfit('is not a checkpoint, or a damaged one') from error
+    except Exception as error:  # torch raises many kinds for damaged files
+        raise Misfit(f'is not a checkpoint, or a damaged or truncated one '
+                     f'({type(error).__name__})') from error
+
+
+def _parse_safetensors(data: bytes) -> dict[str, Any]:
+    import safetensors.torch
+    try:
+        weights = safetensors.torch.load(data)
+        header = json.loads(data[8:8 + int.from_bytes(data[:8], 'little')])
+        meta = json.loads(header.get('__metadata__', {}).get('srdensenet_mm', '{}'))
+    except Exception as error:
+        raise Misfit(f'is a damaged or truncated safetensors file ({error})') from error
+    # Their order in the file is by size of the numbers, not the network's.
+    return dict(state_dict={key: weights[key] for key in sorted(weights)}, meta=meta)
+
+
+def _checkpoint(content: Any) -> Checkpoint:
+    if not isinstance(content, Mapping):
+        raise Misfit(f'holds a {type(content).__name__}, not a state dict')
+    weights, meta = content, {}
+    if 'state_dict' in content:
+        weights, meta = content['state_dict'], content.get('meta')
+        if not isinstance(weights, Mapping):
+            raise Misfit(f"its state_dict is a {type(weights).__name__}, not a dict")
+    if not all(isinstance(key, str) for key in weights):
+        raise Misfit('its state dict has keys that are not names')
+    if not isinstance(meta, Mapping):
+        meta = {}
+    plain = _plain({key: value for key, value in meta.items() if key not in _PRIVATE_META})
+    if 'network' not in plain:
+        generator = find_generator(meta.get('cfg'))
+        if generator is not None:
+            plain['network'] = generator
+    weights, averaged = _bare(weights)
+    # MMEngine's EMAHook exchanges the two when it saves: beside an
+    # ema_state_dict, which then holds the weights as trained, the state_dict
+    # holds the averages.
+    if averaged or 'ema_state_dict' in content:
+        plain['averaged_weights'] = True
+    return Checkpoint(weights, plain)
+
+
+def _bare(weights: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The network's own keys, and whether they are averages by their name."""
+    weights = _strip_wrappers(weights)
+    for prefix in _GENERATORS:
+        inner = {key[len(prefix):]: value for key, value in weights.items()
+                 if key.startswith(prefix)}
+        if inner:
+            # What else such a model has (a discriminator, losses, the
+            # preprocessor's buffers) is not the network's.
+            return _strip_wrappers(inner), prefix == 'generator_ema.'
+    return weights, False
+
+
+def _strip_wrappers(weights: Mapping[str, Any]) -> dict[str, Any]:
+    return {_WRAPPERS.sub('', key): value for key, value in weights.items()}
+
+
+def _plain(meta: Mapping[Any, Any]) -> dict[str, Any]:
+    """The entries that are plain Python types through and through."""
+    plain = {}
+    for key, value in meta.items():
+        try:
+            plain[str(key)] = json.loads(json.dumps(value))
+        except (TypeError, ValueError, RecursionError):
+            continue
+    return plain
+
+
+def _checked(checkpoint: Checkpoint, file_size: int) -> Checkpoint:
+    size = 0
+    for key, value in checkpoint.weights.items():
+        if not isinstance(value, Tensor):
+            raise Misfit(f'{key!r} is a {type(value).__name__}, not a tensor: '
+                         'this is no state dict')
+        if value.layout is not torch.strided or value.device.type != 'cpu':
+            raise Misfit(f'{key} is not an ordinary tensor')
+        size += value.numel() * value.element_size()
+    # A small file can describe a huge tensor by repeating one number.
+    if size > file_size:
+        raise Misfit('is damaged: its tensors are larger than the file')
+    for key, value in checkpoint.weights.items():
+        if not torch.isfinite(value).all():
+            raise Misfit(f'{key} holds NaN or infinite numbers: its training diverged')
+    return checkpoint

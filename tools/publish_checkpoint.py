@@ -1,0 +1,30 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Make a file for others of a training's checkpoint."""
+import argparse
+
+from srdensenet_mm.checkpoints import publish_checkpoint
+from srdensenet_mm.errors import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Write the network of a checkpoint (the averaged weights where there are any), '
+        'and nothing else, into OUT_FOLDER/NAME-<first 8 digits of its SHA-256>.pth.')
+    parser.add_argument('source', help='checkpoint of a training')
+    parser.add_argument('out_folder', help='where to write')
+    parser.add_argument('--name', help="default: the recipe's name, or the source's")
+    parser.add_argument('--safetensors', action='store_true', help='write .safetensors instead')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    result = publish_checkpoint(args.source, args.out_folder, args.name,
+                                '.safetensors' if args.safetensors else '.pth')
+    averaged = ', averaged weights' if result.meta.get('averaged_weights') else ''
+    print(f'{result.path}: {result.num_bytes:,} bytes, '
+          f'{result.num_parameters:,} parameters{averaged}')
+
+
+if __name__ == '__main__':
+    run_tool(main)
