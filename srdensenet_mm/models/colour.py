@@ -11,6 +11,8 @@ from torch import Tensor
 # Rows: Y, Cb, Cr. Columns: R, G, B. For R, G, B in 0..1 and Y, Cb, Cr in 0..255.
 _FROM_RGB = ((65.481, 128.553, 24.966), (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214))
 _OFFSET = (16.0, 128.0, 128.0)
+# Rows: R, G, B, in 0..255; columns: Y, Cb, Cr.
+_TO_RGB = torch.linalg.inv(torch.tensor(_FROM_RGB, dtype=torch.float64, device='cpu') / 255)
 
 
 def _transform(image: Tensor, matrix: Tensor) -> Tensor:
@@ -76,6 +78,5 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
         ValueError: The picture has not 3 channels.
     """
     _check_rgb(ycbcr)
-    inverse = torch.linalg.inv(torch.tensor(_FROM_RGB, dtype=torch.float64) / 255)
     offset = torch.tensor(_OFFSET).to(ycbcr).view(3, 1, 1)
-    return _transform(ycbcr - offset, inverse)
+    return _transform(ycbcr - offset, _TO_RGB)

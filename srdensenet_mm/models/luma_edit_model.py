@@ -1,13 +1,12 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 
-import torch
-import torch.nn.functional as F
 from mmagic.models.base_models import BaseEditModel
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from torch import Tensor
 
-from .colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
+from .colour import rgb_to_y
+from .luma import upscale_through_luma
 
 
 @MODELS.register_module()
@@ -69,15 +68,7 @@ class LumaEditModel(BaseEditModel):
             Tensor: RGB or grayscale like the input, shape (N, C, s*H, s*W),
             float, 0..1 (clipped).
         """
-        rgb = inputs.expand(-1, 3, -1, -1) * 255
-        y, chroma = rgb_to_ycbcr(rgb).split([1, 2], dim=1)
-        y = self.generator(y / 255, **kwargs).float() * 255
-        # What a luma outside studio range would become is no picture's value.
-        y = y.clamp(16, 235)
-        chroma = F.interpolate(
-            chroma, size=y.shape[-2:], mode='bicubic', align_corners=False)
-        rgb = ycbcr_to_rgb(torch.cat([y, chroma], dim=1)).clamp(0, 255) / 255
-        return rgb if inputs.size(1) == 3 else rgb[:, :1]
+        return upscale_through_luma(self.generator, inputs, **kwargs)
 
     def forward_train(self,
                       inputs: Tensor,
