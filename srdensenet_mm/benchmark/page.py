@@ -1,0 +1,166 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""A benchmark's results as one self-contained HTML page."""
+import base64
+import json
+import math
+from html import escape
+
+import cv2
+import numpy as np
+
+from .page_parts import SCRIPT, STYLE
+from .results import Picture, Results
+from .tables import Column, best_rows, columns, explain
+
+HIGH_RESOLUTION = 'HR'
+
+
+def to_html(results: Results, plot: bytes | None, pictures: bool = True) -> str:
+    """The page: a sortable table, the plot, and the pictures under a before/after slider.
+
+    Args:
+        results (Results): What to show.
+        plot (bytes, optional): A PNG.
+        pictures (bool): Whether the pictures go in; a data set of five makes
+            some megabytes.
+
+    Returns:
+        str: HTML that needs no other file or host.
+    """
+    title = f'Super-resolution x{results.scale}: quality, time and memory'
+    shown = [_picture_data(picture) for picture in results.pictures] if pictures else []
+    # "</" would end the script element.
+    data = json.dumps(shown).replace('</', '<\\/')
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>{STYLE}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p class="muted">A click on a column sorts by it; the best model of each column is bold.</p>
+{_table(results)}
+<p class="muted">{escape(explain(results))}</p>
+{_plot(plot)}
+{_COMPARISON if shown else ''}
+<p class="muted">{escape(_versions(results))}</p>
+</main>
+<script type="application/json" id="pictures">{data}</script>
+<script>{SCRIPT}</script>
+</body>
+</html>
+"""
+
+
+_COMPARISON = """<section id="comparison">
+<h2>Pictures</h2>
+<div class="controls">
+<label>Picture <select id="picture"></select></label>
+<label>Left <select id="left"></select></label>
+<label>Right <select id="right"></select></label>
+<label>Size <select id="zoom"><option value="fit">fit</option><option value="1">1:1</option>
+<option value="2">2:1</option><option value="4">4:1</option></select></label>
+</div>
+<div class="stage" id="stage" tabindex="0" role="group" aria-label="Two pictures, compared">
+<div class="pair" id="pair"><img id="under" alt=""><img id="over" alt="">
+<div class="divider" id="divider"></div></div>
+</div>
+<div class="captions"><span id="left-caption"></span><span id="right-caption"></span></div>
+<input class="position" id="position" type="range" min="0" max="100" value="50" step="1"
+ aria-label="How much of the left picture is shown">
+<noscript>The comparison needs JavaScript.</noscript>
+</section>"""
+
+
+def _table(results: Results) -> str:
+    shown = columns(results)
+    groups = []
+    for column in shown:
+        if groups and groups[-1][0] == column.group:
+            groups[-1][1] += 1
+        else:
+            groups.append([column.group, 1])
+    group_row = ''.join(
+        f'<th class="group{" edge" if name else ""}" colspan="{span}" scope="colgroup">'
+        f'{escape(name)}</th>' for name, span in groups)
+    # The first click on a column puts its best on top.
+    heads = _head('Model', 'ascending', '') + ''.join(
+        _head(column.title, 'descending' if column.best is max else 'ascending',
+              _edge(shown, i)) for i, column in enumerate(shown))
+    best = [best_rows(column, results.rows) for column in shown]
+    body = []
+    for row in results.rows:
+        cells = []
+        for i, column in enumerate(shown):
+            value = column.value(row)
+            classes = _edge(shown, i)
+            if any(row is other for other in best[i]):
+                classes += ' best'
+            cells.append(f'<td class="{classes.strip()}" data-value="{_number(value)}">'
+                         f'{column.text(row)}</td>')
+        hint = escape(' '.join(filter(None, (row.config, row.checkpoint, row.backend))))
+        body.append(f'<tr><th scope="row" title="{hint}">{escape(row.name)}</th>'
+                    f'{"".join(cells)}</tr>')
+    newline = '\n'
+    return f"""<div class="scroll" tabindex="0" role="region" aria-label="Results">
+<table id="table">
+<thead>
+<tr><th class="group"></th>{group_row}</tr>
+<tr>{heads}</tr>
+</thead>
+<tbody>
+{newline.join(body)}
+</tbody>
+</table>
+</div>"""
+
+
+def _edge(shown: list[Column], i: int) -> str:
+    return 'edge' if i and shown[i].group != shown[i - 1].group else ''
+
+
+def _head(title: str, first: str, edge: str) -> str:
+    return (f'<th class="sort {edge}" scope="col" data-first="{first}">'
+            f'<button type="button">{escape(title)}</button></th>')
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ''
+    return repr(value) if math.isfinite(value) else 'Infinity'
+
+
+def _plot(plot: bytes | None) -> str:
+    if plot is None:
+        return ''
+    return ('<section><h2>Quality over time</h2>'
+            f'<img class="plot" alt="PSNR of each model over its time" src="{_data_uri(plot)}">'
+            '</section>')
+
+
+def _picture_data(picture: Picture) -> dict[str, object]:
+    height, width = picture.high_resolution.shape[:2]
+    versions = {name: dict(source=_data_uri(_png(image)), psnr=f'{picture.psnr[name]:.2f}')
+                for name, image in picture.predictions.items()}
+    versions[HIGH_RESOLUTION] = dict(source=_data_uri(_png(picture.high_resolution)), psnr=None)
+    return dict(id=f'{picture.data_set}/{picture.name}', width=width, height=height,
+                versions=versions)
+
+
+def _png(image: np.ndarray) -> bytes:
+    return cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+
+
+def _data_uri(png: bytes) -> str:
+    return 'data:image/png;base64,' + base64.b64encode(png).decode()
+
+
+def _versions(results: Results) -> str:
+    settings = results.settings
+    return (f'srdensenet_mm {settings["srdensenet_mm"]}, torch {settings["torch"]}, '
+            f'Python {settings["python"]}, device {settings["device"]}.')

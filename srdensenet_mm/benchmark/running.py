@@ -1,0 +1,194 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""The whole benchmark: what tools/benchmark.py calls."""
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.files import atomic_write
+from srdensenet_mm.version import __version__
+
+from . import backends
+from .complexity import count_multiply_adds, count_parameters
+from .contenders import BICUBIC, Contender, build, common_scale, parse_specs
+from .page import to_html
+from .peak_memory import contender_peak, measure_cuda_peak
+from .pictures import bicubic_call, torch_call
+from .plot import plot_psnr_over_time
+from .results import Picture, Results, Row
+from .scoring import DataSet, Score, Scorer, check_folder, data_set_name, mean_metrics, to_picture
+from .tables import to_csv, to_json, to_markdown
+from .timing import time_interleaved
+
+FILES = ('benchmark.csv', 'benchmark.json', 'benchmark.md', 'psnr_over_time.png', 'index.html')
+
+
+def run_benchmark(models: Sequence[str],
+                  data: Sequence[str],
+                  out: str,
+                  size: tuple[int, int] = (128, 128),
+                  runs: int = 5,
+                  threads: int | None = None,
+                  device: str = 'cpu',
+                  run_by: Sequence[str] = (backends.TORCH,),
+                  pictures: bool = True) -> Results:
+    """Benchmark models and write all files.
+
+    Args:
+        models (Sequence[str]): ``CONFIG`` or ``CONFIG=CHECKPOINT``.
+        data (Sequence[str]): Test sets as tools/prepare_dataset.py makes them.
+        out (str): Folder for the files, named in :data:`FILES`.
+        size (tuple[int, int]): Height and width of the picture that is timed,
+            LR pixels.
+        runs (int): Timed runs of each model.
+        threads (int, optional): For torch; its own choice by default.
+        device (str): ``cpu`` or a GPU.
+        run_by (Sequence[str]): Backends for SRDenseNets.
+        pictures (bool): Whether the page has the pictures.
+
+    Returns:
+        Results: What the files say.
+
+    Raises:
+        UserError: A mistake in the arguments or the data.
+    """
+    _check_arguments(models, data, out, size, runs, threads, device)
+    specs = parse_specs(models, run_by)
+    if threads:
+        torch.set_num_threads(threads)
+    threads = torch.get_num_threads()
+    contenders = [build(spec, device) for spec in specs]
+    scale = common_scale(contenders)
+    data_sets = [DataSet(folder, scale) for folder in data]
+    results = Results(
+        scale, size, _settings(device, threads, runs), [one.name for one in data_sets],
+        [Row(BICUBIC, None, None, 'MATLAB bicubic', 0, None),
+         *(Row(c.spec.name, c.spec.config, c.spec.checkpoint, c.spec.backend,
+               count_parameters(c.generator),
+               count_multiply_adds(c.generator, c.in_channels, scale)) for c in contenders)], [])
+    scored = 1 + sum(bool(spec.checkpoint) for spec in specs)
+    steps = len(results.rows) * (runs + 2) + scored * sum(map(len, data_sets))
+    with tqdm(total=steps, unit='run', dynamic_ncols=True) as bar:
+        _measure_memory(results, contenders, threads, device, bar)
+        _measure_scores(results, contenders, data_sets, pictures, bar)
+        _measure_time(results, contenders, runs, device, bar)
+    _write(results, Path(out), pictures)
+    return results
+
+
+def _check_arguments(models, data, out, size, runs, threads, device) -> None:
+    if not models:
+        raise UserError('no model: give at least one CONFIG or CONFIG=CHECKPOINT')
+    for name, value in (('size', min(size)), ('runs', runs), ('threads', threads)):
+        if value is not None and value < 1:
+            raise UserError(f'--{name} {value}: give a positive number')
+    try:
+        if torch.device(device).type == 'cuda':
+            torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f'--device {device}: is not usable: {reason}') from error
+    names = set()
+    for folder in data:
+        check_folder(folder)
+        if data_set_name(folder) in names:
+            raise UserError(f'--data {folder}: a second data set named {data_set_name(folder)}')
+        names.add(data_set_name(folder))
+    if Path(out).exists() and not Path(out).is_dir():
+        raise UserError(f'--out {out}: is a file, give a folder')
+
+
+def _measure_memory(results: Results, contenders: list[Contender], threads: int, device: str,
+                    bar: tqdm) -> None:
+    for row, contender in zip(results.rows, [None, *contenders], strict=True):
+        bar.set_description(f'memory, {row.name}')
+        if contender is None or torch.device(device).type == 'cpu':
+            spec = contender and contender.spec
+            row.peak_bytes = contender_peak(spec, results.size, results.scale, threads)
+        else:
+            call = torch_call(contender, results.size)
+            call()
+            row.peak_bytes = measure_cuda_peak(call)
+        bar.update()
+
+
+def _measure_scores(results: Results, contenders: list[Contender], data_sets: list[DataSet],
+                    pictures: bool, bar: tqdm) -> None:
+    scorer = Scorer(results.scale)
+    for data_set in data_sets:
+        scores: dict[str, list[Score]] = {}
+        for stem, pair in data_set:
+            picture = Picture(data_set.name, stem,
+                              to_picture(pair['data_samples'].gt_img.flip(0)))
+            for row, contender in zip(results.rows, [None, *contenders], strict=True):
+                if contender is not None and not row.checkpoint:
+                    continue
+                bar.set_description(f'{data_set.name}/{stem}, {row.name}')
+                if contender is None:
+                    score = scorer.score_bicubic(pair, results.scale)
+                else:
+                    score = scorer.score_model(contender, pair)
+                scores.setdefault(row.name, []).append(score)
+                picture.psnr[row.name] = score.metrics['PSNR-Y']
+                if pictures:
+                    picture.predictions[row.name] = score.prediction
+                bar.update()
+            results.pictures.append(picture)
+        for row in results.rows:
+            if row.name in scores:
+                row.scores[data_set.name] = mean_metrics(scores[row.name])
+
+
+def _measure_time(results: Results, contenders: list[Contender], runs: int, device: str,
+                  bar: tqdm) -> None:
+    calls = {BICUBIC: bicubic_call(results.size, results.scale)}
+    calls.update((c.spec.name, torch_call(c, results.size)) for c in contenders)
+
+    def on_call(name: str) -> None:
+        bar.set_description(f'time, {name}')
+        bar.update()
+
+    seconds = time_interleaved(calls, runs, device, on_call)
+    for row in results.rows:
+        row.seconds = seconds[row.name]
+
+
+def _settings(device: str, threads: int, runs: int) -> dict[str, object]:
+    cuda = torch.device(device).type == 'cuda'
+    return dict(
+        processor=torch.cuda.get_device_name(device) if cuda else processor_name(),
+        device=device,
+        threads=threads,
+        runs=runs,
+        memory_of='as torch allocates it on the GPU' if cuda else 'each in a process of its own',
+        python=platform.python_version(),
+        torch=torch.__version__,
+        srdensenet_mm=__version__)
+
+
+def processor_name() -> str:
+    """The processor's model as Linux knows it, else what Python knows."""
+    try:
+        found = re.search(r'^model name\s*:\s*(.+)$', Path('/proc/cpuinfo').read_text(), re.M)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _write(results: Results, out: Path, pictures: bool) -> None:
+    plot = plot_psnr_over_time(results) if results.data_sets else None
+    contents = dict(zip(FILES, (
+        to_csv(results), to_json(results), to_markdown(results), plot,
+        to_html(results, plot, pictures)), strict=True))
+    for name, content in contents.items():
+        if content is None:
+            continue
+        with atomic_write(out / name) as temporary:
+            if isinstance(content, str):
+                temporary.write_text(content, encoding='utf-8')
+            else:
+                temporary.write_bytes(content)

@@ -1,0 +1,155 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""PSNR and SSIM by MMagic's own datasets, models and metrics, picture by picture."""
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+
+from srdensenet_mm.datasets.matlab_bicubic import matlab_bicubic_upscale
+from srdensenet_mm.datasets.picture_files import find_pictures
+from srdensenet_mm.errors import UserError
+
+from .contenders import Contender
+
+# What is reported for a data set, in the order of the table's columns.
+METRICS = ('PSNR-Y', 'SSIM-Y', 'PSNR-RGB', 'SSIM-RGB')
+
+
+@dataclass
+class Score:
+    """One picture upscaled by one contender.
+
+    Attributes:
+        metrics (dict[str, float]): By the names of :data:`METRICS`; dB for PSNR.
+        prediction (np.ndarray): uint8 (H, W, 3), BGR.
+    """
+    metrics: dict[str, float]
+    prediction: np.ndarray
+
+
+class DataSet:
+    """A test set as tools/prepare_dataset.py lays it out.
+
+    Args:
+        folder (str | Path): Holds ``GTmod12`` and ``LRbicx{scale}``.
+        scale (int): The upscale factor.
+
+    Raises:
+        UserError: Pictures are missing, or do not go together.
+    """
+
+    def __init__(self, folder: str | Path, scale: int):
+        from mmagic.datasets import BasicImageDataset
+        self.name = data_set_name(folder)
+        self.folder = Path(folder)
+        self.scale = scale
+        check_folder(folder, scale)
+        load = dict(type='LoadImageFromFile', color_type='color', channel_order='rgb',
+                    imdecode_backend='cv2')
+        self._dataset = BasicImageDataset(
+            data_root=str(folder),
+            data_prefix=dict(img=f'LRbicx{scale}', gt='GTmod12'),
+            pipeline=[dict(load, key='img'), dict(load, key='gt'), dict(type='PackInputs')])
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Names (without ending) and packed pairs."""
+        paths = [Path(self._dataset.get_data_info(i)['gt_path']) for i in range(len(self))]
+        for i in sorted(range(len(self)), key=paths.__getitem__):
+            stem = paths[i].stem
+            pair = self._dataset[i]
+            low, high = pair['inputs'].shape[-2:], pair['data_samples'].gt_img.shape[-2:]
+            if tuple(high) != tuple(self.scale * side for side in low):
+                raise UserError(
+                    f'{self.folder}: {stem} is {high[1]}x{high[0]} in GTmod12 and '
+                    f'{low[1]}x{low[0]} in LRbicx{self.scale}, not {self.scale} times smaller; '
+                    f'{_prepare_help(self.folder, self.scale)}')
+            yield stem, pair
+
+
+def data_set_name(folder: str | Path) -> str:
+    """The name in tables: the folder's."""
+    return Path(folder).resolve().name
+
+
+def check_folder(folder: str | Path, scale: int | None = None) -> None:
+    """Look whether a test set is there before anything slow is done.
+
+    Args:
+        folder (str | Path): The test set.
+        scale (int, optional): Where known, its LR pictures are looked for too.
+
+    Raises:
+        UserError: Names what is missing and how to prepare it.
+    """
+    wanted = [Path(folder) / 'GTmod12']
+    if scale:
+        wanted.append(Path(folder) / f'LRbicx{scale}')
+    names = []
+    for path in wanted:
+        if not path.is_dir():
+            raise UserError(f'{path}: no such folder; {_prepare_help(folder, scale)}')
+        names.append({picture.name for picture in find_pictures(path)})
+    if names[0] != names[-1]:
+        odd = min(names[0] ^ names[-1])
+        raise UserError(f'{folder}: {odd} is not in both of GTmod12 and LRbicx{scale}; '
+                        f'{_prepare_help(folder, scale)}')
+
+
+def _prepare_help(folder: str | Path, scale: int | None) -> str:
+    return ('prepare it with: python tools/prepare_dataset.py HR_FOLDER '
+            f'{folder} --scales {scale or "2 3 4"}')
+
+
+class Scorer:
+    """MMagic's PSNR and SSIM as the recipes' test evaluators set them.
+
+    Args:
+        scale (int): Pixels of border that are left out.
+    """
+
+    def __init__(self, scale: int):
+        from mmagic.evaluation import PSNR, SSIM
+        on_y = dict(crop_border=scale, convert_to='Y', prefix='Y')
+        on_rgb = dict(crop_border=scale, prefix='RGB')
+        self._metrics = dict(zip(
+            METRICS, (PSNR(**on_y), SSIM(**on_y), PSNR(**on_rgb), SSIM(**on_rgb)), strict=True))
+
+    def score_model(self, contender: Contender, pair: dict[str, Any]) -> Score:
+        """Upscale a pair's LR picture the way a Runner's test loop does."""
+        with torch.no_grad():
+            sample, = contender.model.test_step(pseudo_collate([pair]))
+        return self._score(sample.to_dict())
+
+    def score_bicubic(self, pair: dict[str, Any], scale: int) -> Score:
+        """Upscale it as MATLAB's imresize does, in RGB."""
+        def to_bgr(rgb):
+            return rgb.flip(0)
+
+        low = pair['inputs'].permute(1, 2, 0).numpy()
+        high = torch.from_numpy(matlab_bicubic_upscale(low, scale)).permute(2, 0, 1)
+        return self._score(dict(
+            gt_img=to_bgr(pair['data_samples'].gt_img), output=dict(pred_img=to_bgr(high))))
+
+    def _score(self, sample: dict[str, Any]) -> Score:
+        found = {}
+        for name, metric in self._metrics.items():
+            metric.process(None, [sample])
+            found[name] = float(metric.results.pop()[metric.metric])
+        return Score(found, to_picture(sample['output']['pred_img']))
+
+
+def to_picture(image: torch.Tensor) -> np.ndarray:
+    """(3, H, W), 0..255 -> uint8 (H, W, 3), rounded; channels keep their order."""
+    return image.round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+
+
+def mean_metrics(scores: Sequence[Score]) -> dict[str, float]:
+    """The data set's metrics: each picture counts the same."""
+    return {name: sum(score.metrics[name] for score in scores) / len(scores) for name in METRICS}

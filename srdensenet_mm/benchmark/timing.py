@@ -1,0 +1,54 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Timing things against one another on a machine that has other things to do."""
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+
+def time_interleaved(calls: Mapping[str, Callable[[], object]],
+                     runs: int,
+                     device: str | torch.device = 'cpu',
+                     on_call: Callable[[str], object] = str) -> dict[str, list[float]]:
+    """Time several calls in rounds, each once a round.
+
+    What slows the machine down for a while slows all of them alike. The order
+    turns from round to round, so that none always follows the same other.
+
+    Args:
+        calls (Mapping[str, Callable]): What to time, by name.
+        runs (int): Rounds. One more before them warms up and does not count.
+        device (str | torch.device): Where the calls compute; CUDA's own clock
+            is read for a GPU.
+        on_call (Callable): Told each name after its call, warm-up included.
+
+    Returns:
+        dict[str, list[float]]: Seconds, round by round.
+    """
+    timed = _time_cuda if torch.device(device).type == 'cuda' else _time_cpu
+    names = list(calls)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(runs + 1):
+        turn = i % len(names)
+        for name in names[turn:] + names[:turn]:
+            taken = timed(calls[name])
+            if i:
+                seconds[name].append(taken)
+            on_call(name)
+    return seconds
+
+
+def _time_cpu(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _time_cuda(call: Callable[[], object]) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    call()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1000
