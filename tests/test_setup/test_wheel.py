@@ -1,0 +1,110 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""The source distribution, the wheel built from it, and its use in an empty folder."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'CITATION.cff', 'README.md',
+           'Makefile', 'model-index.yml', 'requirements', 'configs', 'tools', 'srdensenet_mm')
+SKIPPED = shutil.ignore_patterns('__pycache__', '.mim')
+
+
+def checked(*command, cwd, **env):
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """A wheel, built from a source distribution, built from a clean copy of the project."""
+    clone = tmp_path_factory.mktemp('clone')
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, clone / name, ignore=SKIPPED)
+        elif (ROOT / name).exists():
+            shutil.copy2(ROOT / name, clone / name)
+    # What must not get into a wheel: leftovers of earlier builds and runs.
+    (clone / 'tools' / '__pycache__').mkdir()
+    (clone / 'tools' / '__pycache__' / 'train.cpython-311.pyc').write_bytes(b'')
+    stale = clone / 'build' / 'lib' / 'srdensenet_mm' / '.mim' / 'configs'
+    stale.mkdir(parents=True)
+    (stale / 'stale.py').write_text('')
+    out = tmp_path_factory.mktemp('out')
+    checked(sys.executable, '-c', 'import setuptools.build_meta as backend, sys\n'
+            'backend.build_sdist(sys.argv[1])', str(out), cwd=clone)
+    with tarfile.open(next(out.glob('*.tar.gz'))) as archive:
+        archive.extractall(out / 'sdist', filter='data')
+    source = next((out / 'sdist').iterdir())
+    checked(sys.executable, '-m', 'pip', 'wheel', '.', '--no-deps', '--no-build-isolation',
+            '--wheel-dir', str(out), cwd=source)
+    return next(out.glob('*.whl'))
+
+
+@pytest.fixture(scope='module')
+def site(wheel, tmp_path_factory):
+    """The wheel's content, as an installer would lay it out."""
+    folder = tmp_path_factory.mktemp('site')
+    zipfile.ZipFile(wheel).extractall(folder)
+    return folder
+
+
+def test_recipes_and_tools_travel_in_mim(wheel):
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if '/.mim/' in name}
+    expected = {
+        f'srdensenet_mm/.mim/{path.relative_to(ROOT).as_posix()}'
+        for top in ('configs', 'tools') for path in (ROOT / top).rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts}
+    if (ROOT / 'model-index.yml').exists():
+        expected.add('srdensenet_mm/.mim/model-index.yml')
+    assert names == expected
+    assert 'srdensenet_mm/.mim/tools/train.py' in names
+
+
+def test_every_module_travels_and_nothing_else(wheel):
+    names = {name for name in zipfile.ZipFile(wheel).namelist()
+             if '/.mim/' not in name and '.dist-info/' not in name}
+    assert names == {path.relative_to(ROOT).as_posix()
+                     for path in (ROOT / 'srdensenet_mm').rglob('*.py')
+                     if '.mim' not in path.parts}
+
+
+def test_metadata(site):
+    info = next(site.glob('*.dist-info'))
+    metadata = Parser().parsestr((info / 'METADATA').read_text())
+    version = re.search("'(.+)'", (ROOT / 'srdensenet_mm/version.py').read_text()).group(1)
+    assert metadata['Version'] == version
+    assert set(metadata['Requires-Python'].split(',')) == {'>=3.10', '<3.13'}
+    assert set(metadata.get_all('Provides-Extra')) >= {'onnxruntime', 'openvino', 'tests', 'all'}
+    needed = [line for line in metadata.get_all('Requires-Dist') if 'extra' not in line]
+    names = {re.match(r'[\w-]+', line).group() for line in needed}
+    assert {'mmagic', 'mmcv', 'mmengine', 'torch'} <= names
+    # Ranges: exact pins would take somebody's own environment apart.
+    assert not [line for line in needed if '==' in line]
+    assert (info / 'entry_points.txt').read_text().split('=')[0].endswith('srdensenet-mm ')
+
+
+def test_use_in_an_empty_folder(site, tmp_path):
+    environment = {'PYTHONPATH': str(site)}
+    command = (sys.executable, '-m', 'srdensenet_mm')
+    listed = checked(*command, 'list', cwd=tmp_path, **environment).split()
+    assert 'srdensenet_x4_div2k' in listed
+    checked(*command, 'copy', 'srdensenet_x4_div2k', cwd=tmp_path, **environment)
+    assert (Config.fromfile(tmp_path / 'srdensenet_x4_div2k.py').to_dict()
+            == Config.fromfile(ROOT / 'configs/srdensenet_x4_div2k.py').to_dict())
+    # The tool of the wheel reads it and gets as far as the data, which is not there.
+    done = subprocess.run([*command, 'train', 'srdensenet_x4_div2k'], cwd=tmp_path, text=True,
+                          env={**os.environ, **environment}, capture_output=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith('error: train_dataloader: no folder')
