@@ -1,7 +1,10 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """The exception for a user's mistake, and how every tool reports it."""
+import hashlib
+import os
 import sys
-from typing import Callable, NoReturn, Optional
+from collections.abc import Callable
+from typing import NoReturn
 
 
 class UserError(ValueError):
@@ -12,7 +15,7 @@ class UserError(ValueError):
     """
 
 
-def run_tool(main: Callable[[], Optional[int]]) -> NoReturn:
+def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line's ``main`` and leave the process.
 
     Args:
@@ -26,9 +29,28 @@ def run_tool(main: Callable[[], Optional[int]]) -> NoReturn:
         status = main()
     except UserError as error:
         message = ' '.join(str(error).split())
-        print(f'error: {message}', file=sys.stderr)
+        if _first_to_say(message):
+            print(f'error: {message}', file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def _first_to_say(message: str) -> bool:
+    """Whether no other process of the same job has said this already.
+
+    ``tools/dist_train.sh`` gives its processes a folder to agree in.
+    """
+    folder = os.environ.get('SRDENSENET_MM_JOB_DIR')
+    if not folder:
+        return True
+    name = hashlib.sha256(message.encode(errors='replace')).hexdigest()
+    try:
+        os.close(os.open(os.path.join(folder, name), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return False
+    except OSError:  # better twice than never
+        return True
+    return True

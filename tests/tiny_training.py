@@ -16,10 +16,18 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
+from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS, OPTIM_WRAPPERS
 from torch import nn
 
+from srdensenet_mm import engine
 from srdensenet_mm.models import SRDenseNet
+
+# MMEngine's own scope finds them too, and spares a test the import of all of MMagic.
+for name in ('CheckpointKeysHook', 'SafeCheckpointHook', 'SaveOnSignalHook',
+             'StopOnInvalidLossHook'):
+    HOOKS.register_module(module=getattr(engine, name), force=True)
+LOOPS.register_module(module=engine.ResumableIterTrainLoop, force=True)
+OPTIM_WRAPPERS.register_module(module=engine.AutocastOptimWrapper, force=True)
 
 TINY_NETWORK = dict(
     type='SRDenseNet', upscale_factor=2, mid_channels=4, num_blocks=1, num_layers=2, growth_rate=4,
@@ -108,15 +116,15 @@ class RecordLosses(Hook):
 
 
 def tiny_config(folder, max_iters=60, interval=10, pause=0.0, num_workers=1, batch_size=4,
-                lr=1e-2, dropout=0.1, bad=None, ema=True):
+                lr=1e-2, dropout=0.1, bad=None, ema=True, scope='mmengine', more_hooks=()):
     """Write the config of a tiny training into a folder and return its path."""
     hooks = [dict(type='RecordLosses', path=str(folder / 'losses.txt'), pause=pause),
-             dict(type='StopOnInvalidLossHook'), dict(type='SaveOnSignalHook')]
+             dict(type='StopOnInvalidLossHook'), dict(type='SaveOnSignalHook'), *more_hooks]
     if ema:
         hooks.append(dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.05))
     val_dataset = dict(type='TinyPairs', size=5)
     cfg = Config(dict(
-        default_scope='mmagic',
+        default_scope=scope,
         custom_imports=dict(imports=['srdensenet_mm', 'tiny_training'], allow_failed_imports=False),
         model=dict(type='TinyModel', dropout=dropout),
         train_dataloader=dict(
@@ -152,3 +160,26 @@ def tiny_config(folder, max_iters=60, interval=10, pause=0.0, num_workers=1, bat
     path = folder / 'tiny.py'
     cfg.dump(str(path))
     return path
+
+
+@HOOKS.register_module(force=True)
+class Ballast(Hook):
+    """Makes saving and validating slow enough to be killed within.
+
+    Args:
+        mib (int): What a checkpoint carries more.
+        folder (str): Where a file ``validating`` exists during validations.
+    """
+
+    def __init__(self, mib, folder):
+        self.mib, self.flag = mib, os.path.join(folder, 'validating')
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        checkpoint['ballast'] = torch.zeros(self.mib * 2**18)
+
+    def before_val_epoch(self, runner):
+        open(self.flag, 'w').close()
+        time.sleep(0.03)
+
+    def after_val_epoch(self, runner, metrics=None):
+        os.unlink(self.flag)

@@ -118,4 +118,4 @@ def _resumable(cfg: dict) -> dict:
     return dict(
         cfg,
         dataset=dict(type=SeededDataset, dataset=cfg['dataset']),
-        sampler=dict(type='ResumableSampler', shuffle=sampler.get('shuffle', True)))
+        sampler=dict(type=ResumableSampler, shuffle=sampler.get('shuffle', True)))

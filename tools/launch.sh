@@ -1,0 +1,52 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+# What dist_train.sh and dist_test.sh share; to be sourced.
+
+# launch NUM_PROC TOOL ARGUMENTS...: run a tool of this folder in NUM_PROC processes.
+launch() {
+    local num_proc=$1 tool=$2 tools python status=0 leaves=0
+    shift 2
+    tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+    if ! [[ $num_proc =~ ^[1-9][0-9]*$ ]]; then
+        echo "error: NUM_PROC is '$num_proc', give a number of processes" >&2
+        return 2
+    fi
+    python=${PYTHON:-}
+    if [ -z "$python" ]; then
+        python=$tools/../.venv/bin/python
+        [ -x "$python" ] || python=python
+    fi
+
+    local nnodes=${NNODES:-1} where
+    if [ "$nnodes" = 1 ] && [ -z "${PORT:-}" ]; then
+        # A port of its own: two jobs on one machine do not meet.
+        where=(--rdzv-backend=c10d --rdzv-endpoint=localhost:0)
+    else
+        where=(--nnodes="$nnodes" --node-rank="${NODE_RANK:-0}"
+               --master-addr="${MASTER_ADDR:-127.0.0.1}" --master-port="${PORT:-29500}")
+    fi
+
+    # Processes that fail for the same reason say it once: the first to make a file here says it.
+    SRDENSENET_MM_JOB_DIR=$(mktemp -d)
+    export SRDENSENET_MM_JOB_DIR
+    # Two threads of four processes each would only get in each other's way.
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+
+    # A session of its own: Ctrl-C reaches it once, through the trap below.
+    $(command -v setsid || true) "$python" -m torch.distributed.run --nproc-per-node="$num_proc" "${where[@]}" \
+        "$tools/$tool" "$@" --launcher pytorch &
+    local child=$!
+    # torchrun passes signals on to its processes, which save and leave; its own exit status
+    # does not tell that it was asked to.
+    trap 'leaves=143; kill -TERM $child 2>/dev/null' TERM
+    trap 'leaves=130; kill -INT $child 2>/dev/null' INT
+    trap 'leaves=129; kill -TERM $child 2>/dev/null' HUP
+    while :; do
+        status=0
+        wait "$child" || status=$?
+        kill -0 "$child" 2>/dev/null || break
+    done
+    trap - TERM INT HUP
+    rm -rf "$SRDENSENET_MM_JOB_DIR"
+    [ "$leaves" = 0 ] || status=$leaves
+    return "$status"
+}
