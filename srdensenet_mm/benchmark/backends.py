@@ -1,13 +1,89 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What runs a network in a benchmark."""
-from torch import nn
+"""What runs a network in a benchmark, and in which type: ``torch``, ``openvino:bf16``, ..."""
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.export.packages import import_optional
+from srdensenet_mm.inference.backends import DTYPES, make_backend
 
 TORCH = 'torch'
+_TORCH_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
-def check(backend: str) -> None:
-    pass
+def choices() -> list[str]:
+    """All backends, each with the types that it computes in; fp32 goes without saying."""
+    return [name if dtype == 'fp32' else f'{name}:{dtype}'
+            for name, dtypes in DTYPES.items() for dtype in dtypes]
 
 
-def wrap(generator: nn.Module, backend: str) -> nn.Module:
-    raise NotImplementedError
+def check(backend: str, device: str | torch.device = 'cpu') -> None:
+    """Refuse a backend that is not known, or not for this device.
+
+    Args:
+        backend (str): One of :func:`choices`.
+        device (str | torch.device): Where the benchmark runs.
+
+    Raises:
+        UserError: The message has the choices, or what is to be installed.
+    """
+    if backend not in choices():
+        raise UserError(f'--backends {backend}: is not known, choose from {", ".join(choices())}')
+    kind, name = torch.device(device).type, _parse(backend)[0]
+    if name != TORCH:
+        if kind != 'cpu':
+            raise UserError(f'--backends {backend}: runs on cpu, not on --device {device}')
+        for package in ('onnx', name):
+            import_optional(package)
+    if kind == 'cpu' and backend == 'torch:fp16':
+        raise UserError(f'--backends {backend}: is for GPUs; on a CPU, bf16 is the fast type')
+
+
+def wrap(network: nn.Module, backend: str, threads: int | None = None) -> nn.Module:
+    """A network that another backend runs.
+
+    Args:
+        network (nn.Module): (N, C, H, W) -> (N, C', s*H, s*W), float32, in
+            eval mode. It is copied.
+        backend (str): One of :func:`choices`.
+        threads (int, optional): For the engines; torch's number by default.
+
+    Returns:
+        nn.Module: Takes and gives float32 tensors; without parameters, and
+        without gradients.
+
+    Raises:
+        UserError: The backend's package is missing, the processor lacks the
+            type, or the network cannot be exported.
+    """
+    name, dtype = _parse(backend)
+    if name == TORCH:
+        return _Cast(network, _TORCH_DTYPES[dtype])
+    return _Engine(make_backend(network, name, dtype, threads))
+
+
+def _parse(backend: str) -> tuple[str, str]:
+    name, _, dtype = backend.partition(':')
+    return name, dtype or 'fp32'
+
+
+class _Engine(nn.Module):
+
+    def __init__(self, run):
+        super().__init__()
+        self._run = run
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self._run(inputs)
+
+
+class _Cast(nn.Module):
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype):
+        super().__init__()
+        self._network, self._dtype = copy.deepcopy(network).to(dtype), dtype
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self._network(inputs.to(self._dtype)).float()

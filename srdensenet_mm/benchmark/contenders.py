@@ -67,13 +67,16 @@ class Contender:
             return self.model(rgb, mode='tensor')
 
 
-def parse_specs(texts: Sequence[str], run_by: Sequence[str] = (backends.TORCH,)) -> list[Spec]:
+def parse_specs(texts: Sequence[str],
+                run_by: Sequence[str] = (backends.TORCH,),
+                device: str | torch.device = 'cpu') -> list[Spec]:
     """Read the command line's ``CONFIG[=CHECKPOINT]``.
 
     Args:
         texts (Sequence[str]): One for each model.
-        run_by (Sequence[str]): Backends. Models other than SRDenseNets are run
-            by torch alone.
+        run_by (Sequence[str]): Backends, see :func:`.backends.choices`. Models
+            other than SRDenseNets are run by torch in fp32 alone.
+        device (str | torch.device): Where they run.
 
     Returns:
         list[Spec]: A line for each model and backend, with unique names.
@@ -83,7 +86,7 @@ def parse_specs(texts: Sequence[str], run_by: Sequence[str] = (backends.TORCH,))
             known or not installed.
     """
     for backend in run_by:
-        backends.check(backend)
+        backends.check(backend, device)
     specs: list[Spec] = []
     for text in texts:
         config, equals, checkpoint = text.partition('=')
@@ -139,7 +142,10 @@ def build(spec: Spec, device: str | torch.device = 'cpu') -> Contender:
     factor, channels = _try(model, spec, device)
     generator = model.generator
     if spec.backend != backends.TORCH:
-        model.generator = backends.wrap(generator, spec.backend)
+        try:
+            model.generator = backends.wrap(generator, spec.backend)
+        except UserError as error:
+            raise UserError(f'{spec.config}: {error}') from error
     return Contender(spec, model, factor, channels, generator)
 
 

@@ -1,5 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """The whole benchmark: what tools/benchmark.py calls."""
+import os
 import platform
 import re
 from collections.abc import Sequence
@@ -47,7 +48,8 @@ def run_benchmark(models: Sequence[str],
         runs (int): Timed runs of each model.
         threads (int, optional): For torch; its own choice by default.
         device (str): ``cpu`` or a GPU.
-        run_by (Sequence[str]): Backends for SRDenseNets.
+        run_by (Sequence[str]): Backends for SRDenseNets, see
+            :func:`.backends.choices`.
         pictures (bool): Whether the page has the pictures.
 
     Returns:
@@ -57,7 +59,7 @@ def run_benchmark(models: Sequence[str],
         UserError: A mistake in the arguments or the data.
     """
     _check_arguments(models, data, out, size, runs, threads, device)
-    specs = parse_specs(models, run_by)
+    specs = parse_specs(models, run_by, device)
     if threads:
         torch.set_num_threads(threads)
     threads = torch.get_num_threads()
@@ -100,6 +102,10 @@ def _check_arguments(models, data, out, size, runs, threads, device) -> None:
         names.add(data_set_name(folder))
     if Path(out).exists() and not Path(out).is_dir():
         raise UserError(f'--out {out}: is a file, give a folder')
+    # Minutes of measuring should not end in front of a closed door.
+    above = next(path for path in (Path(out), *Path(out).absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f'--out {out}: cannot be written in {above}, give another folder')
 
 
 def _measure_memory(results: Results, contenders: list[Contender], threads: int, device: str,

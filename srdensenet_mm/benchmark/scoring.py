@@ -11,6 +11,7 @@ from mmengine.dataset import pseudo_collate
 
 from srdensenet_mm.datasets.matlab_bicubic import matlab_bicubic_upscale
 from srdensenet_mm.datasets.picture_files import find_pictures
+from srdensenet_mm.datasets.prepare import gt_multiple
 from srdensenet_mm.errors import UserError
 
 from .contenders import Contender
@@ -35,7 +36,8 @@ class DataSet:
     """A test set as tools/prepare_dataset.py lays it out.
 
     Args:
-        folder (str | Path): Holds ``GTmod12`` and ``LRbicx{scale}``.
+        folder (str | Path): Holds ``GTmod12`` (``GTmod8`` for x8) and
+            ``LRbicx{scale}``.
         scale (int): The upscale factor.
 
     Raises:
@@ -52,7 +54,7 @@ class DataSet:
                     imdecode_backend='cv2')
         self._dataset = BasicImageDataset(
             data_root=str(folder),
-            data_prefix=dict(img=f'LRbicx{scale}', gt='GTmod12'),
+            data_prefix=dict(img=f'LRbicx{scale}', gt=_gt_folder(scale)),
             pipeline=[dict(load, key='img'), dict(load, key='gt'), dict(type='PackInputs')])
 
     def __len__(self) -> int:
@@ -67,7 +69,7 @@ class DataSet:
             low, high = pair['inputs'].shape[-2:], pair['data_samples'].gt_img.shape[-2:]
             if tuple(high) != tuple(self.scale * side for side in low):
                 raise UserError(
-                    f'{self.folder}: {stem} is {high[1]}x{high[0]} in GTmod12 and '
+                    f'{self.folder}: {stem} is {high[1]}x{high[0]} in {_gt_folder(self.scale)} and '
                     f'{low[1]}x{low[0]} in LRbicx{self.scale}, not {self.scale} times smaller; '
                     f'{_prepare_help(self.folder, self.scale)}')
             yield stem, pair
@@ -83,23 +85,29 @@ def check_folder(folder: str | Path, scale: int | None = None) -> None:
 
     Args:
         folder (str | Path): The test set.
-        scale (int, optional): Where known, its LR pictures are looked for too.
+        scale (int, optional): Where it is not known yet, any scale will do.
 
     Raises:
         UserError: Names what is missing and how to prepare it.
     """
-    wanted = [Path(folder) / 'GTmod12']
-    if scale:
-        wanted.append(Path(folder) / f'LRbicx{scale}')
+    if scale is None:
+        if not list(Path(folder).glob('GTmod*')):
+            raise UserError(f'{folder}: has no folder GTmod12; {_prepare_help(folder, scale)}')
+        return
+    wanted = [Path(folder) / _gt_folder(scale), Path(folder) / f'LRbicx{scale}']
     names = []
     for path in wanted:
         if not path.is_dir():
             raise UserError(f'{path}: no such folder; {_prepare_help(folder, scale)}')
         names.append({picture.name for picture in find_pictures(path)})
-    if names[0] != names[-1]:
-        odd = min(names[0] ^ names[-1])
-        raise UserError(f'{folder}: {odd} is not in both of GTmod12 and LRbicx{scale}; '
-                        f'{_prepare_help(folder, scale)}')
+    if names[0] != names[1]:
+        odd = min(names[0] ^ names[1])
+        raise UserError(f'{folder}: {odd} is not in both of {wanted[0].name} and '
+                        f'{wanted[1].name}; {_prepare_help(folder, scale)}')
+
+
+def _gt_folder(scale: int) -> str:
+    return f'GTmod{gt_multiple(scale)}'
 
 
 def _prepare_help(folder: str | Path, scale: int | None) -> str:

@@ -1,0 +1,168 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""What takes part: reading the command line, building models, and what is said of mistakes."""
+import importlib
+
+import pytest
+import torch
+from plain_srdensenet import PlainSRDenseNet
+from small_models import EDSR, SMALL, write_checkpoint, write_config
+from torch import nn
+
+from srdensenet_mm.benchmark import backends
+from srdensenet_mm.benchmark.complexity import count_multiply_adds, count_parameters
+from srdensenet_mm.benchmark.contenders import Spec, build, common_scale, parse_specs
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.models import SRDenseNet
+
+
+def _has(package):
+    return importlib.util.find_spec(package) is not None
+
+
+# Parameters and multiply-adds.
+
+
+def test_parameters_and_multiply_adds_of_the_default_network():
+    network = SRDenseNet()
+    assert count_parameters(network) == 2_004_225
+    # By hand, for one LR pixel of x4.
+    blocks = sum(9 * 16 * (128 * (i + 1) + 16 * sum(range(1, 8))) for i in range(8))
+    tail = 1152 * 256 + (4 + 16) * 256 * 256 + 16 * 9 * 256
+    pixel = 9 * 128 + blocks + tail
+    found = count_multiply_adds(network, 1, 4, width=1280, height=720)
+    assert found == pytest.approx(pixel * 320 * 180, rel=1e-12)
+    assert network.training
+    assert next(network.parameters()).device.type == 'cpu'
+
+
+def test_multiply_adds_do_not_depend_on_the_form():
+    plain = PlainSRDenseNet(**SMALL)
+    assert count_multiply_adds(SRDenseNet(**SMALL), 1, 4) == count_multiply_adds(plain, 1, 4)
+
+
+class _LooksAtValues(nn.Module):
+    """Cannot run on shapes alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(x) if x.sum() < 1 else x
+
+
+def test_multiply_adds_of_a_network_that_looks_at_values():
+    assert count_multiply_adds(_LooksAtValues(), 1, 1, width=80, height=40) == 9 * 2 * 80 * 40
+
+
+# The command line.
+
+
+def test_names_are_unique_and_backends_are_for_srdensenets(tmp_path):
+    config = write_config(tmp_path / 'small.py')
+    weights = write_checkpoint(tmp_path / 'a=b.pth')
+    specs = parse_specs([str(config), f'{config}={weights}', EDSR], ['torch', 'torch:bf16'])
+    assert [(spec.name, spec.checkpoint, spec.backend) for spec in specs] == [
+        ('small', None, 'torch'), ('small (torch:bf16)', None, 'torch:bf16'),
+        ('small #2', str(weights), 'torch'), ('small (torch:bf16) #2', str(weights), 'torch:bf16'),
+        ('edsr_x4c64b16_1xb16-300k_div2k', None, 'torch')]
+
+
+@pytest.mark.parametrize('text, message', [
+    ('missing.py', 'missing.py: no such config'),
+    ('{config}=', 'no checkpoint after "="'),
+    ('{config}=missing.pth', 'missing.pth: there is no such checkpoint'),
+    ('mmagic::no/such.py', 'mmagic ships no such config'),
+    ('nopackage::such.py', "the package 'nopackage' is not installed"),
+])
+def test_a_mistake_in_a_model_is_named(tmp_path, text, message):
+    config = write_config(tmp_path / 'small.py')
+    with pytest.raises(UserError, match=message):
+        parse_specs([text.format(config=config)])
+
+
+@pytest.mark.parametrize('backend, device, message', [
+    ('tensorrt', 'cpu', 'choose from torch, torch:bf16'),
+    ('onnxruntime:bf16', 'cpu', 'is not known'),
+    ('torch:fp16', 'cpu', 'is for GPUs'),
+    ('openvino', 'cuda', 'runs on cpu'),
+])
+def test_a_backend_that_cannot_be_had_is_refused(backend, device, message):
+    with pytest.raises(UserError, match=message):
+        backends.check(backend, device)
+
+
+# Models.
+
+
+def test_build_loads_weights_and_finds_scale_and_channels(tmp_path):
+    config = write_config(tmp_path / 'small.py', upscale_factor=3)
+    weights = write_checkpoint(tmp_path / 'small.pth', upscale_factor=3)
+    contender = build(Spec('small', str(config), str(weights)))
+    assert (contender.upscale_factor, contender.in_channels) == (3, 1)
+    saved = torch.load(weights, weights_only=True)['state_dict']
+    for key, value in contender.generator.state_dict().items():
+        assert torch.equal(value, saved[f'generator.{key}'])
+    rgb = torch.rand(1, 3, 7, 9)
+    assert contender.upscale(rgb).shape == (1, 3, 21, 27)
+    assert not contender.upscale(rgb).requires_grad
+
+
+@pytest.mark.parametrize('config, channels, parameters', [
+    (EDSR, 3, 1_517_571),
+    ('mmagic::srcnn/srcnn_x4k915_1xb16-1000k_div2k.py', 3, 20_099),
+])
+def test_mmagics_own_models_take_part(config, channels, parameters):
+    contender = build(Spec('theirs', config))
+    assert (contender.upscale_factor, contender.in_channels) == (4, channels)
+    assert count_parameters(contender.generator) == parameters
+
+
+@pytest.mark.parametrize('backend, tolerance', [
+    ('torch:bf16', 5e-2),
+    pytest.param('onnxruntime', 1e-5, marks=pytest.mark.skipif(
+        not (_has('onnx') and _has('onnxruntime')), reason='no onnxruntime here')),
+    pytest.param('openvino', 1e-5, marks=pytest.mark.skipif(
+        not (_has('onnx') and _has('openvino')), reason='no OpenVINO here')),
+])
+def test_every_backend_gives_the_same_picture(tmp_path, backend, tolerance):
+    config = write_config(tmp_path / 'small.py')
+    weights = write_checkpoint(tmp_path / 'small.pth')
+    torch_one, other = (build(Spec('small', str(config), str(weights), run_by))
+                        for run_by in ('torch', backend))
+    rgb = torch.rand(1, 3, 20, 26)
+    difference = (torch_one.upscale(rgb) - other.upscale(rgb)).abs().max()
+    assert 0 < difference < tolerance  # something else did run
+    assert count_parameters(other.generator) == count_parameters(torch_one.generator)
+
+
+def _config(text):
+    return "default_scope = 'mmagic'\n" + text
+
+
+@pytest.mark.parametrize('text, message', [
+    ('', 'has no "model"'),
+    ("model = dict(type='NoSuchModel')", 'cannot be built'),
+    ("model = dict(type='BaseEditModel', generator=dict(type='EDSRNet', in_channels=1, "
+     "out_channels=1), pixel_loss=dict(type='L1Loss'))", 'does not upscale an RGB picture'),
+])
+def test_a_config_without_a_usable_model_is_named(tmp_path, text, message):
+    path = tmp_path / 'odd.py'
+    path.write_text(_config(text))
+    with pytest.raises(UserError, match=f'odd.py: .*{message}'):
+        build(Spec('odd', str(path)))
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    config = write_config(tmp_path / 'small.py')
+    weights = write_checkpoint(tmp_path / 'x3.pth', num_blocks=3)
+    with pytest.raises(UserError, match='x3.pth: does not fit the config'):
+        build(Spec('small', str(config), str(weights)))
+
+
+def test_scales_are_not_mixed(tmp_path):
+    two = [build(Spec(f'x{scale}', str(write_config(tmp_path / f'x{scale}.py',
+                                                    upscale_factor=scale)))) for scale in (2, 4)]
+    assert common_scale(two[:1]) == 2
+    with pytest.raises(UserError, match='x4.py: upscales x4, .*x2.py x2'):
+        common_scale(two)
