@@ -1,0 +1,186 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import logging
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from mmagic.datasets.transforms import Flip, PackInputs, RandomTransposeHW
+from mmengine.dataset import pseudo_collate, worker_init_fn
+from picture_corpus import HEIGHT, make_rgb, write, write_bad, write_good
+
+from srdensenet_mm.datasets import HRFolderDataset, RandomPatchPair, read_rgb
+from srdensenet_mm.errors import UserError
+
+PATCH = 24
+
+
+def make_pipeline():
+    keys = ['img', 'gt']
+    return [
+        RandomPatchPair(4, PATCH),
+        Flip(keys, 0.5, 'horizontal'),
+        Flip(keys, 0.5, 'vertical'),
+        RandomTransposeHW(keys, 0.5),
+        PackInputs()
+    ]
+
+
+def draw(dataset, count, seed=0):
+    """The first bytes and the file of each of ``count`` samples."""
+    np.random.seed(seed)
+    return [(sample['data_samples'].gt_path, sample['inputs'].numpy().tobytes(),
+             sample['data_samples'].gt_img.numpy().tobytes())
+            for sample in (dataset[i % len(dataset)] for i in range(count))]
+
+
+@pytest.fixture
+def warnings_logged(monkeypatch):
+    """What the dataset logs as warnings."""
+    logged = []
+
+    def log(message, logger=None, level=logging.INFO):
+        if level == logging.WARNING:
+            logged.append(message)
+
+    monkeypatch.setattr('srdensenet_mm.datasets.hr_folder_dataset.print_log', log)
+    return logged
+
+
+def test_samples_are_what_models_train_on(tmp_path):
+    for i in range(3):
+        write(tmp_path / f'folder {i}' / f'{i}.png', make_rgb(i))
+    dataset = HRFolderDataset([tmp_path / 'folder 0', str(tmp_path / 'folder 2')],
+                              make_pipeline())
+    assert len(dataset) == 2
+    sample = dataset[1]
+    assert sample['inputs'].shape == (3, PATCH // 4, PATCH // 4)
+    assert sample['inputs'].dtype == torch.uint8
+    gt = sample['data_samples'].gt_img
+    assert gt.shape == (3, PATCH, PATCH) and gt.dtype == torch.uint8
+    # RGB, as the preprocessor is told.
+    rgb = make_rgb(2)
+    assert sample['data_samples'].gt_channel_order == 'rgb'
+    assert sample['data_samples'].img_channel_order == 'rgb'
+    values = {tuple(pixel) for pixel in rgb.reshape(-1, 3)}
+    assert {tuple(pixel) for pixel in gt.reshape(3, -1).T.tolist()} <= values
+    path = str(tmp_path / 'folder 2' / '2.png')
+    assert sample['data_samples'].gt_path == sample['data_samples'].img_path == path
+
+
+def test_the_models_preprocessor_takes_a_batch(tmp_path):
+    from mmagic.models.data_preprocessors import DataPreprocessor
+    for i in range(4):
+        write(tmp_path / f'{i}.png', make_rgb(i))
+    dataset = HRFolderDataset(tmp_path, make_pipeline())
+    batch = pseudo_collate([dataset[i] for i in range(4)])
+    out = DataPreprocessor(mean=[0, 0, 0], std=[255, 255, 255])(batch, training=True)
+    assert out['inputs'].shape == (4, 3, PATCH // 4, PATCH // 4)
+    assert out['data_samples'].gt_img.shape == (4, 3, PATCH, PATCH)
+    assert out['inputs'].min() >= 0 and out['inputs'].max() <= 1
+    assert [path.split('/')[-1] for path in out['data_samples'].gt_path] == [
+        f'{i}.png' for i in range(4)]
+
+
+def test_bad_pictures_are_skipped_and_counted(tmp_path, warnings_logged):
+    good, bad = write_good(tmp_path), write_bad(tmp_path / 'bad')
+    for cache_gib in (1, 0):
+        warnings_logged.clear()
+        dataset = HRFolderDataset(
+            tmp_path, make_pipeline(), on_bad_image='skip', cache_gib=cache_gib)
+        assert len(dataset) == len(good) + len(bad)
+        drawn = {path for path, *_ in draw(dataset, 3 * len(dataset))}
+        assert drawn == {str(path) for path in good}
+        # Named once each, however often they are drawn, and counted.
+        assert len(warnings_logged) == len(bad)
+        for path, reason in bad.items():
+            (message,) = [text for text in warnings_logged if str(path) in text]
+            assert reason in message
+        assert f'number {len(bad)}:' in warnings_logged[-1]
+
+
+def test_what_is_drawn_does_not_depend_on_the_cache(tmp_path):
+    write_good(tmp_path)
+    write_bad(tmp_path / 'bad')
+    sequences = [
+        draw(HRFolderDataset(tmp_path, make_pipeline(), on_bad_image='skip', cache_gib=gib), 80)
+        for gib in (1, 0, 60_000 / 2**30)
+    ]
+    assert sequences[0] == sequences[1] == sequences[2]
+    again = draw(HRFolderDataset(tmp_path, make_pipeline(), on_bad_image='skip'), 80, seed=1)
+    assert again != sequences[0]
+
+
+def test_one_bad_picture_ends_the_run(tmp_path):
+    good, bad = write(tmp_path / 'good' / 'x.png', make_rgb()), write_bad(tmp_path / 'all bad')
+    for path, reason in bad.items():
+        folder = tmp_path / 'one' / path.name
+        folder.mkdir(parents=True)
+        path.rename(folder / path.name)
+        with pytest.raises(UserError) as error:
+            HRFolderDataset([good.parent, folder], make_pipeline())
+        message = str(error.value)
+        assert str(folder) in message and reason in message and "'skip'" in message
+        assert '\n' not in message
+    # Found when drawn, where it was not decoded before.
+    dataset = HRFolderDataset([good.parent, folder], make_pipeline(), cache_gib=0)
+    assert dataset[0]['inputs'].numel()
+    with pytest.raises(UserError, match='on_bad_image'):
+        dataset[1]
+
+
+def test_smaller_than_the_patch(tmp_path):
+    write(tmp_path / 'small.png', make_rgb())
+    with pytest.raises(UserError, match=rf'small\.png: 61x{HEIGHT} .* 52x52'):
+        HRFolderDataset(tmp_path, [RandomPatchPair(4, 52)])
+    with pytest.raises(UserError, match='none of the 1 pictures can be used: .*small'):
+        HRFolderDataset(tmp_path, [RandomPatchPair(4, 52)], on_bad_image='skip')
+    assert len(HRFolderDataset(tmp_path, [RandomPatchPair(4, HEIGHT)])) == 1
+    with pytest.raises(UserError, match='70x70'):
+        HRFolderDataset(tmp_path, [RandomPatchPair(4, 48)], min_size=70)
+
+
+def test_folders_and_settings_that_are_no_use(tmp_path):
+    with pytest.raises(UserError, match='missing: no such folder'):
+        HRFolderDataset(tmp_path / 'missing')
+    with pytest.raises(UserError, match='holds no picture'):
+        HRFolderDataset(tmp_path)
+    with pytest.raises(UserError, match="on_bad_image='ignore'"):
+        HRFolderDataset(tmp_path, on_bad_image='ignore')
+    with pytest.raises(UserError, match='cache_gib=-1'):
+        HRFolderDataset(tmp_path, cache_gib=-1)
+
+
+def test_the_cache_keeps_to_its_limit_and_is_not_written_to(tmp_path):
+    paths = [write(tmp_path / f'{i}.png', make_rgb(i)) for i in range(9)]
+    size = read_rgb(paths[0]).nbytes
+    dataset = HRFolderDataset(tmp_path, make_pipeline(), cache_gib=4.5 * size / 2**30)
+    assert len(dataset._cache) == 4
+    draw(dataset, 50)
+    assert len(dataset._cache) == 4
+    for index, picture in dataset._cache.items():
+        np.testing.assert_array_equal(picture, read_rgb(paths[index]))
+    whole = HRFolderDataset(tmp_path, [lambda results: results])[0]['gt']
+    with pytest.raises(ValueError, match='read-only'):
+        whole[:] = 0
+
+
+class OwnMemory:
+    """Read a picture, and tell how much memory this process shares with no other."""
+
+    def __call__(self, results):
+        total = int(results['gt'].sum(dtype=np.int64))
+        return np.array([total, psutil.Process().memory_full_info().uss])
+
+
+def test_workers_share_the_cache(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
+    for i in range(10):  # 120 MB decoded.
+        write(tmp_path / f'{i}.bmp', noise)
+    dataset = HRFolderDataset(tmp_path, [OwnMemory()])
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=5, num_workers=1, multiprocessing_context='fork',
+        worker_init_fn=lambda i: worker_init_fn(i, 1, 0, 0))
+    sums, own = torch.cat(list(loader)).T
+    assert (sums == int(noise.sum(dtype=np.int64))).all()
+    assert own[-1] - own[0] < 30e6
