@@ -149,15 +149,16 @@ explain() {  # the part of the log that the failed step wrote -> one line
 }
 
 run() {  # COMMAND...: runs it into the log, saying from time to time how long it has been
-    local begin=$SECONDS from last=0 seconds done_of reason
+    local begin=$SECONDS from last=0 nap=0.05 seconds done_of reason
     from=$(wc -c <"$log")
     set -m
     "$@" >>"$log" 2>&1 </dev/null &
     child=$!
     set +m
     while kill -0 "$child" 2>/dev/null; do
-        sleep 0.2
+        sleep "$nap"
         seconds=$((SECONDS - begin))
+        ((seconds < 2)) || nap=0.5
         ((seconds >= last + say_every)) || continue
         last=$seconds
         # ninja counts the files that it compiles: [12/146]
