@@ -1,0 +1,127 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""What runs a network: torch, or an inference engine given its ONNX form."""
+import copy
+import queue
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from srdensenet_mm.errors import UserError
+
+Backend = Callable[[Tensor], Tensor]
+
+# Backend -> what it can compute in on a CPU.
+DTYPES = {
+    'torch': ('fp32', 'bf16', 'fp16'),
+    # Its CPU kernels know neither of the short types: it would convert the
+    # values back before each operation.
+    'onnxruntime': ('fp32', ),
+    'openvino': ('fp32', 'bf16', 'fp16'),
+}
+
+
+def make_backend(network: nn.Module,
+                 name: str,
+                 dtype: str = 'fp32',
+                 threads: int | None = None) -> Backend:
+    """Prepare a network to be run on the CPU.
+
+    The network is copied (torch) or exported and compiled (the engines) here,
+    once, for pictures of all sizes; changing its weights later has no effect.
+
+    Args:
+        network (nn.Module): (N, C, H, W) -> (N, C', s*H, s*W), float32.
+        name (str): ``'torch'``, ``'onnxruntime'`` or ``'openvino'``.
+        dtype (str): What it computes in: ``'fp32'``, ``'bf16'`` or ``'fp16'``;
+            onnxruntime only does ``'fp32'``, OpenVINO the short types where
+            the processor has instructions for them. Defaults to ``'fp32'``.
+        threads (int, optional): Threads to compute with. None takes as many
+            as torch does. Defaults to None.
+
+    Returns:
+        Callable[[Tensor], Tensor]: Takes and gives float32 tensors on the CPU.
+        Several threads may call it at once.
+
+    Raises:
+        UserError: The name or dtype is not supported, the package is not
+            installed, or the network cannot be exported.
+    """
+    if name not in DTYPES:
+        raise UserError(f'backend={name!r} is not supported: choose one of {", ".join(DTYPES)}')
+    if dtype not in DTYPES[name]:
+        raise UserError(f'dtype={dtype!r} is not supported by backend={name}: '
+                        f'choose one of {", ".join(DTYPES[name])}')
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int)
+                                or threads < 1):
+        raise UserError(f'threads={threads!r}: give a positive integer')
+    network = copy.deepcopy(network).cpu().float().eval()
+    return _MAKERS[name](network, dtype, threads or torch.get_num_threads())
+
+
+def _make_torch(network: nn.Module, dtype: str, threads: int) -> Backend:
+    torch_dtype = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)[dtype]
+    network = network.to(torch_dtype)
+
+    def run(inputs: Tensor) -> Tensor:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            with torch.no_grad():
+                return network(inputs.to(torch_dtype)).float()
+        finally:
+            torch.set_num_threads(before)
+
+    return run
+
+
+def _make_onnxruntime(network: nn.Module, dtype: str, threads: int) -> Backend:
+    from srdensenet_mm.export.checking import make_session
+    from srdensenet_mm.export.graph import INPUT, to_onnx
+    session = make_session(to_onnx(network), threads)
+
+    def run(inputs: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {INPUT: _array(inputs)})[0])
+
+    return run
+
+
+def _make_openvino(network: nn.Module, dtype: str, threads: int) -> Backend:
+    from srdensenet_mm.export.graph import to_onnx
+    from srdensenet_mm.export.packages import import_optional
+    openvino = import_optional('openvino')
+    core = openvino.Core()
+    capability = dict(fp32='FP32', bf16='BF16', fp16='FP16')[dtype]
+    if capability not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+        raise UserError(f'dtype={dtype!r} is not supported by backend=openvino on this '
+                        'processor: choose fp32')
+    # Without the hint, OpenVINO takes bf16 for fp32 wherever it is faster.
+    compiled = core.compile_model(
+        core.read_model(to_onnx(network)), 'CPU', {
+            'INFERENCE_PRECISION_HINT': dict(fp32='f32', bf16='bf16', fp16='f16')[dtype],
+            'PERFORMANCE_HINT': 'LATENCY',
+            'INFERENCE_NUM_THREADS': threads,
+        })
+    # A request has the memory of one call.
+    idle = queue.SimpleQueue()
+
+    def run(inputs: Tensor) -> Tensor:
+        try:
+            request = idle.get_nowait()
+        except queue.Empty:
+            request = compiled.create_infer_request()
+        try:
+            # Its results are views of the request's own memory; infer copies them.
+            return torch.from_numpy(request.infer([_array(inputs)])[0])
+        finally:
+            idle.put(request)
+
+    return run
+
+
+def _array(inputs: Tensor) -> np.ndarray:
+    return inputs.detach().float().contiguous().numpy()
+
+
+_MAKERS = dict(torch=_make_torch, onnxruntime=_make_onnxruntime, openvino=_make_openvino)

@@ -1,0 +1,203 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Upscaling picture files: one, a folder of them, or what a pattern matches."""
+import errno
+import glob
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from srdensenet_mm.errors import UserError
+
+from .image_io import Picture, picture_pixels, read_picture, write_png
+
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.bmp', '.tif', '.tiff', '.webp', '.jp2', '.ppm',
+            '.pgm', '.pbm', '.pnm')
+# Failures to write that the next picture would meet as well.
+_FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A picture to upscale.
+
+    Attributes:
+        source (Path): The picture file.
+        target (Path): The PNG to write.
+    """
+    source: Path
+    target: Path
+
+
+@dataclass
+class Summary:
+    """What became of the pictures.
+
+    Attributes:
+        written (List[Path]): New files.
+        skipped (List[Path]): Files that were there already.
+        failed (List[str]): One line for each picture that could not be
+            upscaled: its name and the reason.
+    """
+    written: list[Path] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
+    """Find the pictures, and name what they become.
+
+    Args:
+        inputs (Sequence[str]): Files, folders (searched to any depth, hidden
+            files left out, links followed), and patterns with ``*``, ``?`` or
+            ``**``.
+        out (str | Path): The folder to write to. Below it, pictures keep their
+            place below a folder of ``inputs`` or the fixed part of a pattern.
+
+    Returns:
+        List[Job]: In the order of ``inputs``, sorted within each.
+
+    Raises:
+        UserError: There is no picture, two would become the same file, or one
+            would be overwritten by itself.
+    """
+    out = Path(out)
+    jobs: list[Job] = []
+    taken: dict[Path, Path] = {}
+    for given in inputs:
+        for source, place in _expand(given, out):
+            target = out / place.parent / f'{place.stem}.png'
+            other = taken.setdefault(target, source)
+            if other is not source:
+                if os.path.samefile(other, source):
+                    continue
+                raise UserError(f'{source} and {other} would both become {target}: '
+                                'rename one, or upscale them into two folders')
+            if target.exists() and os.path.samefile(target, source):
+                raise UserError(f'{source}: would be overwritten by its own result, '
+                                'choose another --out')
+            jobs.append(Job(source, target))
+    return jobs
+
+
+def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:
+    """The pictures that one input means, each with its place below the output folder."""
+    path = Path(given)
+    if path.is_dir():
+        root, found = path, _walk(path, out)
+    elif path.exists() or not glob.has_magic(given):
+        # A file that is not there is reported with the others that fail.
+        return [(path, Path(path.name))]
+    else:
+        fixed = []
+        for part in path.parts[:-1]:
+            if glob.has_magic(part):
+                break
+            fixed.append(part)
+        root = Path(*fixed)
+        found = (Path(name) for name in glob.glob(given, recursive=True)
+                 if os.path.isfile(name) and not _is_result(name, out, root))
+    pictures = sorted(file for file in found if file.suffix.lower() in SUFFIXES)
+    if not pictures:
+        raise UserError(f'{given}: no picture there (looked for {" ".join(SUFFIXES)})')
+    return [(file, file.relative_to(root)) for file in pictures]
+
+
+def _is_result(name: str, out: Path, root: Path) -> bool:
+    """Whether a pattern met what an earlier run has written below ``root``."""
+    real, inside = os.path.realpath(out), os.path.realpath(root)
+    return real != inside and real.startswith(os.path.join(inside, '')) and (
+        os.path.realpath(name).startswith(os.path.join(real, '')))
+
+
+def _walk(root: Path, out: Path) -> Iterable[Path]:
+    def refuse(error: OSError):
+        raise UserError(f'{error.filename}: cannot be read ({error.strerror})') from error
+
+    seen = set()
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        here = os.path.realpath(folder)
+        # A link may lead back; results of an earlier run are not pictures to upscale.
+        if here in seen or (here == os.path.realpath(out) and Path(folder) != root):
+            folders.clear()
+            continue
+        seen.add(here)
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        yield from (Path(folder, name) for name in files if not name.startswith('.'))
+
+
+def upscale_files(jobs: Sequence[Job],
+                  upscaler: Callable[..., np.ndarray],
+                  overwrite: bool = False) -> Summary:
+    """Upscale pictures into PNGs; a broken one does not stop the others.
+
+    A progress bar with the time left runs on a terminal, in LR pixels.
+
+    Args:
+        jobs (Sequence[Job]): From :func:`find_jobs`.
+        upscaler (Callable): An :class:`Upscaler`.
+        overwrite (bool): Whether to write again what is there already.
+            Defaults to False.
+
+    Returns:
+        Summary: What was written, was there already, and failed.
+
+    Raises:
+        UserError: Nothing more can be written: the disk is full or read-only.
+    """
+    summary = Summary()
+    open_jobs = []
+    for job in jobs:
+        if job.target.exists() and not overwrite:
+            summary.skipped.append(job.target)
+        else:
+            open_jobs.append((job, picture_pixels(job.source)))
+    with tqdm(total=sum(pixels for _, pixels in open_jobs), unit='px', unit_scale=True,
+              disable=None) as bar:
+        for job, pixels in open_jobs:
+            bar.set_description(job.source.name[-24:])
+            expected = bar.n + pixels
+            try:
+                _upscale_file(job, upscaler, bar.update)
+                summary.written.append(job.target)
+            except Exception as error:  # whatever is wrong with it, the others go on
+                cause = error.__cause__
+                if isinstance(cause, OSError) and cause.errno in _FATAL:
+                    raise
+                summary.failed.append(_reason(job.source, error))
+            bar.update(expected - bar.n)
+    return summary
+
+
+def _upscale_file(job: Job, upscaler: Callable[..., np.ndarray],
+                  progress: Callable[[int], None]) -> None:
+    picture = read_picture(job.source)
+    large = upscaler(picture.pixels, progress=progress)
+    write_png(job.target, Picture(large, picture.icc_profile))
+
+
+def _reason(source: Path, error: Exception) -> str:
+    text = ' '.join(str(error).split())
+    if not isinstance(error, UserError):
+        text = f'{type(error).__name__}: {text}'
+    # What concerns a file names it already.
+    return text if text.startswith(str(source)) else f'{source}: {text}'
+
+
+def prepare_output(out: str | Path) -> Path:
+    """Make the output folder before anything is computed.
+
+    Raises:
+        UserError: It cannot be made or written to.
+    """
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'--out {out}: cannot be made ({error.strerror})') from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UserError(f'--out {out}: cannot be written to')
+    return out

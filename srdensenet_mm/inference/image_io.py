@@ -1,0 +1,180 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Pictures in files, with their orientation and colour profile.
+
+OpenCV decodes and encodes, because it alone keeps 16 bits in all channels.
+Pillow tells what OpenCV does not: damage, EXIF orientation, ICC profile.
+"""
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.files import atomic_write
+
+_EXIF_ORIENTATION = 0x0112
+# Formats that Pillow decodes whatever their variant: what it says of their
+# damage is true.
+_WELL_KNOWN = ('PNG', 'JPEG', 'WEBP', 'BMP', 'PPM')
+# OpenCV hands out the channels of these TIFFs as if they were BGR(A).
+_NOT_RGB_IN_TIFF = ('CMYK', 'LAB')
+_PROFILE_SPACE = {1: b'GRAY', 3: b'RGB ', 4: b'RGB '}
+# A PNG begins with its signature (8 bytes) and the chunk IHDR (25).
+_AFTER_IHDR = 33
+
+
+@dataclass
+class Picture:
+    """A decoded picture file.
+
+    Attributes:
+        pixels (np.ndarray): As OpenCV reads it, upright: (H, W), BGR (H, W, 3)
+            or BGRA (H, W, 4).
+        icc_profile (bytes, optional): The profile of these colours.
+    """
+    pixels: np.ndarray
+    icc_profile: bytes | None = None
+
+
+def read_picture(path: str | Path) -> Picture:
+    """Read a picture file.
+
+    Palettes are resolved, transparency becomes alpha, CMYK JPEGs become BGR
+    (and lose their profile, which is not one of BGR), the EXIF orientation is
+    carried out, of several frames the first is taken.
+
+    Args:
+        path (str | Path): A file in a format that OpenCV reads.
+
+    Raises:
+        UserError: It cannot be read, is damaged or truncated, or no picture.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f'{path}: there is no such file') from None
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
+    if not data:
+        raise UserError(f'{path}: is empty')
+
+    facts = _facts(path, data)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise UserError(f'{path}: cannot be decoded ({error.err or error})') from error
+    if pixels is None:
+        raise UserError(f'{path}: is damaged, or not a picture that OpenCV can read')
+
+    if facts.transparent_gray is not None and pixels.ndim == 2:
+        # The one kind of transparency that OpenCV does not resolve.
+        alpha = np.where(pixels == facts.transparent_gray, 0, np.iinfo(pixels.dtype).max)
+        pixels = np.dstack([pixels] * 3 + [alpha.astype(pixels.dtype)])
+    pixels = _upright(pixels, facts.orientation)
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    fitting = (facts.icc_profile or b'')[16:20] == _PROFILE_SPACE.get(channels)
+    return Picture(pixels, facts.icc_profile if fitting else None)
+
+
+def write_png(path: str | Path, picture: Picture) -> None:
+    """Write a PNG, whole or not at all.
+
+    Args:
+        path (str | Path): The file. Missing folders above it are made.
+        picture (Picture): uint8 or uint16.
+
+    Raises:
+        UserError: The file cannot be written, or is larger than a PNG can be.
+    """
+    try:
+        done, data = cv2.imencode('.png', picture.pixels)
+    except cv2.error as error:
+        raise UserError(f'{path}: cannot be made a PNG ({error.err or error})') from error
+    if not done:
+        raise UserError(f'{path}: cannot be made a PNG')
+    view = memoryview(data).cast('B')
+    with atomic_write(path) as temporary, open(temporary, 'wb') as file:
+        file.write(view[:_AFTER_IHDR])
+        if picture.icc_profile:
+            file.write(_icc_chunk(picture.icc_profile))
+        file.write(view[_AFTER_IHDR:])
+
+
+def picture_pixels(path: str | Path) -> int:
+    """The number of pixels that a file's header tells, 0 where it tells none."""
+    try:
+        with _any_size(), Image.open(path) as image:
+            return image.width * image.height
+    except (OSError, ValueError, SyntaxError):
+        return 0
+
+
+@dataclass
+class _Facts:
+    orientation: int = 1
+    icc_profile: bytes | None = None
+    transparent_gray: int | None = None
+
+
+def _facts(path: str | Path, data: bytes) -> _Facts:
+    """What Pillow knows of a picture; nothing of formats that it does not know."""
+    try:
+        with _any_size(), Image.open(io.BytesIO(data)) as image:
+            known, mode, tiff = image.format in _WELL_KNOWN, image.mode, image.format == 'TIFF'
+            if tiff and mode in _NOT_RGB_IN_TIFF:
+                raise UserError(f'{path}: is a TIFF in {mode}, convert it to RGB first')
+            facts = _Facts(
+                # OpenCV itself carries out the orientation of a TIFF.
+                1 if tiff else image.getexif().get(_EXIF_ORIENTATION, 1),
+                image.info.get('icc_profile'))
+            if image.format == 'PNG' and mode in ('1', 'L', 'I;16'):
+                facts.transparent_gray = image.info.get('transparency')
+            if known:
+                # An eighth of the size is quicker, and all of the file is read.
+                image.draft('L', (image.width // 8, image.height // 8))
+                image.load()
+            return facts
+    except UnidentifiedImageError:
+        return _Facts()
+    except UserError:
+        raise
+    except Exception as error:  # of many kinds, by format
+        if 'known' in locals() and not known:
+            return _Facts()
+        raise UserError(f'{path}: is damaged or truncated ({error})') from error
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Let Pillow open large pictures; OpenCV has a limit of its own."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Carry out an EXIF orientation, 1 to 8; others mean nothing."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _icc_chunk(profile: bytes) -> bytes:
+    """The PNG chunk iCCP."""
+    content = b'ICC Profile\0\0' + zlib.compress(profile)
+    name = b'iCCP'
+    return struct.pack('>I', len(content)) + name + content + struct.pack(
+        '>I', zlib.crc32(name + content))

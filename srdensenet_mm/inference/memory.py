@@ -1,0 +1,121 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""How much memory there is, and how much a network takes for a tile."""
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+GIB = 2**30
+# What libraries take however small a tile is: threads, packed weights, code.
+OVERHEAD = 96 * 2**20
+# The size of the tile, LR pixels, that a network is tried with.
+_TRIAL = (96, 96)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on a device now, as far as a container's limit allows.
+
+    Args:
+        device (torch.device): Anything but CUDA means main memory.
+
+    Returns:
+        int: Bytes.
+    """
+    if device.type == 'cuda':
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = psutil.virtual_memory().available
+    limit = _container_free()
+    return free if limit is None else min(free, limit)
+
+
+def _container_free(root: Path = Path('/sys/fs/cgroup')) -> int | None:
+    """What the control group of this container leaves, None without a limit."""
+    layouts = (('memory.max', 'memory.current'),
+               ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes'))
+    for limit_name, used_name in layouts:
+        try:
+            limit = (root / limit_name).read_text().strip()
+            used = int((root / used_name).read_text())
+            statistics = (root / used_name).with_name('memory.stat').read_text()
+        except (OSError, ValueError):
+            continue
+        if not limit.isdigit():
+            return None
+        # Pages of files count as used, but are given up when they are wanted.
+        cache = sum(int(line.split()[1]) for line in statistics.splitlines()
+                    if line.startswith(('inactive_file ', 'active_file ')))
+        return max(0, int(limit) - used + cache)
+    return None
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Adds up the tensors that operations make, while they live."""
+
+    def __init__(self):
+        super().__init__()
+        self.live = self.peak = 0
+        self._known = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, Tensor):
+                self._add(leaf)
+        return out
+
+    def _add(self, tensor: Tensor) -> None:
+        try:
+            holder = tensor.untyped_storage()
+            key, size = holder._cdata, holder.nbytes()
+        except (NotImplementedError, RuntimeError):
+            # A layout without a storage of its own, such as oneDNN's.
+            holder, key, size = tensor, id(tensor), tensor.numel() * tensor.element_size()
+        if key in self._known:
+            return
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+        def gone(_, key=key, size=size):
+            if self._known.pop(key, None) is not None:
+                self.live -= size
+
+        self._known[key] = weakref.ref(holder, gone)
+
+
+def peak_bytes(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
+    """The most memory that the tensors of one call take at once.
+
+    Args:
+        function (Callable): What to call. It is run.
+        inputs (Tensor): Its argument, which is counted too.
+
+    Returns:
+        int: Bytes, without what libraries take behind torch's back.
+    """
+    with torch.no_grad(), _LiveBytes() as counted:
+        out = function(inputs)
+        del out
+    return counted.peak + inputs.numel() * inputs.element_size()
+
+
+def bytes_per_pixel(function: Callable[[Tensor], Tensor], inputs_channels: int) -> float:
+    """What upscaling a tile takes for each of its LR pixels, found by a trial.
+
+    What is computed in pieces of a fixed size, or only once, weighs most on a
+    small tile, so the trial's figure is on the safe side for a larger one.
+
+    Args:
+        function (Callable): Upscales (1, inputs_channels, h, w).
+        inputs_channels (int): Channels of its input.
+
+    Returns:
+        float: Bytes.
+    """
+    height, width = _TRIAL
+    return peak_bytes(function, torch.zeros(1, inputs_channels, *_TRIAL)) / (height * width)

@@ -1,0 +1,147 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""The network to upscale with, and what its numbers mean."""
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from srdensenet_mm.errors import UserError
+
+CHANNELS = {'y': 1, 'rgb': 3, 'bgr': 3}
+
+
+@dataclass(frozen=True)
+class Upscaling:
+    """A network with what one must know to feed it a picture.
+
+    Attributes:
+        network (nn.Module): (N, C, H, W) -> (N, C, s*H, s*W), in eval mode.
+        scale (int): s.
+        colour (str): ``'y'``, ``'rgb'`` or ``'bgr'``: what C channels it has.
+        mean (Sequence[float]): Subtracted from values in 0..255, one number or
+            one a channel.
+        std (Sequence[float]): What they are then divided by.
+    """
+    network: nn.Module
+    scale: int
+    colour: str
+    mean: Sequence[float] = (0., )
+    std: Sequence[float] = (255., )
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return CHANNELS[self.colour]
+
+
+def from_network(network: nn.Module) -> Upscaling:
+    """Take a bare network whose numbers are Y or RGB divided by 255.
+
+    Args:
+        network (nn.Module): Is copied, so that it stays as it is.
+
+    Raises:
+        UserError: It has neither one nor three input channels, or does not
+            upscale.
+    """
+    network = copy.deepcopy(network).cpu().float().eval()
+    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    channels = getattr(network, 'in_channels', first.in_channels if first else 3)
+    colour = {1: 'y', 3: 'rgb'}.get(channels)
+    if colour is None:
+        raise UserError(f'{type(network).__name__} has {channels} input channels: '
+                        'only luma (1) and RGB (3) can be upscaled')
+    return Upscaling(network, _scale(network, channels), colour)
+
+
+def from_checkpoint(path: str | Path) -> Upscaling:
+    """Load a network that brings its architecture along.
+
+    Raises:
+        UserError: The loader cannot read the file.
+    """
+    from srdensenet_mm.checkpoints import load_network_with_meta
+    network, meta = load_network_with_meta(path)
+    return Upscaling(network, _scale(network, CHANNELS[meta['colour']]), meta['colour'])
+
+
+def from_config(config: str | Path, path: str | Path) -> Upscaling:
+    """Build the generator of an MMagic config and load its weights.
+
+    Args:
+        config (str | Path): A config file, or ``mmagic::folder/file.py`` for
+            one that MMagic installs.
+        path (str | Path): The checkpoint.
+
+    Raises:
+        UserError: The config cannot be read, has no generator that upscales
+            pictures, or the checkpoint does not fit it.
+    """
+    from srdensenet_mm.checkpoints.reading import read_checkpoint
+    from srdensenet_mm.engine.config_checks import read_config
+    from srdensenet_mm.engine.loading import check_fit
+    weights = read_checkpoint(path).weights
+    cfg = read_config(str(config))
+    model = cfg.get('model') or {}
+    if not model.get('generator'):
+        raise UserError(f'{config}: has no model.generator')
+
+    import mmagic.models  # noqa: F401 registers the networks
+    from mmagic.registry import MODELS
+    from mmengine.registry import DefaultScope
+    with DefaultScope.overwrite_default_scope('mmagic'):
+        try:
+            network = MODELS.build(model['generator']).float().eval()
+        except Exception as error:  # whatever a constructor thinks of its arguments
+            raise UserError(f'{config}: model.generator cannot be built ({error})') from error
+    check_fit(network.state_dict(), weights, str(path))
+    network.load_state_dict(weights)
+
+    if model.get('type') == 'LumaEditModel':
+        return Upscaling(network, _scale(network, 1), 'y')
+    colour, mean, std = _numbers(cfg, model)
+    if colour not in CHANNELS:
+        raise UserError(f'{config}: its network reads pictures in {colour!r}, only networks on '
+                        'RGB or BGR can be used')
+    return Upscaling(network, _scale(network, CHANNELS[colour]), colour, mean, std)
+
+
+def _numbers(cfg, model) -> tuple[str, Sequence[float], Sequence[float]]:
+    """Colour order, mean and std of what a config's model reads."""
+    preprocessor = model.get('data_preprocessor') or {}
+    order = preprocessor.get('output_channel_order')
+    if order is None:
+        # Where nothing converts, a network has what the pipeline loads.
+        pipelines = [cfg.get(name) or [] for name in ('test_pipeline', 'val_pipeline')]
+        order = next((step.get('channel_order', 'bgr') for pipeline in pipelines
+                      for step in pipeline if step.get('type') == 'LoadImageFromFile'
+                      and step.get('key') == 'img'), 'rgb')
+
+    def numbers(name, default):
+        value = preprocessor.get(name, default)
+        return tuple(value) if isinstance(value, (list, tuple)) else (float(value), )
+
+    if preprocessor.get('mean', 0) is None or preprocessor.get('std', 0) is None:
+        return order.lower(), (0., ), (1., )
+    return order.lower(), numbers('mean', 127.5), numbers('std', 127.5)
+
+
+def _scale(network: nn.Module, channels: int) -> int:
+    """How much a network upscales, found by running it."""
+    inputs = torch.zeros(1, channels, 16, 24)
+    try:
+        with torch.no_grad():
+            out = network(inputs)
+    except Exception as error:  # a network that wants more than a picture
+        raise UserError(f'{type(network).__name__} does not upscale a picture of {channels} '
+                        f'channels: {error}') from error
+    if isinstance(out, Tensor) and out.dim() == 4 and out.size(1) == channels:
+        scale = out.size(-1) // 24
+        if scale >= 1 and out.shape[-2:] == (16 * scale, 24 * scale):
+            return scale
+    raise UserError(f'{type(network).__name__} does not upscale pictures: it made '
+                    f'{tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__} of '
+                    f'{tuple(inputs.shape)}')

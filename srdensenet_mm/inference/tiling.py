@@ -1,0 +1,226 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Upscaling in tiles that come out as the whole picture would.
+
+A pixel of the output depends on the input within the network's reach alone
+(:func:`srdensenet_mm.inference.reach`). A tile that is read with that margin
+around it therefore yields, inside the margin, what the whole picture yields.
+Tiles at the picture's border end there, so that the zeros which convolutions
+pad with lie where they lie for the whole picture.
+
+All tiles of a picture are read with the same size, so that they can be
+batched and a backend prepares for one shape: the outer ones, which need no
+margin on the picture's side, yield more.
+"""
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis, in LR pixels, as half-open ranges.
+
+    Attributes:
+        start, stop (int): What is read.
+        keep_start, keep_stop (int): What of it is kept: the spans of an axis
+            keep every pixel once.
+    """
+    start: int
+    stop: int
+    keep_start: int
+    keep_stop: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The tiles of a picture: every row span with every column span.
+
+    Attributes:
+        rows, cols (Tuple[Span, ...]): The tiles along the height and the
+            width.
+    """
+    rows: tuple[Span, ...]
+    cols: tuple[Span, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.cols)
+
+    @property
+    def tile_shape(self) -> tuple[int, int]:
+        """Height and width that every tile is read with."""
+        return self.rows[0].stop - self.rows[0].start, self.cols[0].stop - self.cols[0].start
+
+    @property
+    def pixels_read(self) -> int:
+        """LR pixels that go through the network, overlaps counted each time."""
+        height, width = self.tile_shape
+        return len(self) * height * width
+
+    def tiles(self) -> list[tuple[Span, Span]]:
+        """All tiles as (row span, column span), row by row."""
+        return [(row, col) for row in self.rows for col in self.cols]
+
+
+def _read_length(length: int, count: int, overlap: int) -> int:
+    """The length that each of ``count`` spans needs to cover an axis."""
+    return min(length, -(-(length + 2 * overlap * (count - 1)) // count))
+
+
+def split_axis(length: int, count: int, overlap: int) -> tuple[Span, ...]:
+    """Cover an axis with spans of equal length.
+
+    Args:
+        length (int): LR pixels along the axis.
+        count (int): How many spans to use at most.
+        overlap (int): The margin that is read on either side of what a span
+            keeps, except beyond the picture's ends.
+
+    Returns:
+        Tuple[Span, ...]: At most ``count`` spans; fewer where they suffice.
+    """
+    size = _read_length(length, count, overlap)
+    spans = []
+    kept = 0
+    while kept < length:
+        start = min(max(0, kept - overlap), length - size)
+        stop = start + size
+        keep_stop = length if stop == length else stop - overlap
+        spans.append(Span(start, stop, kept, keep_stop))
+        kept = keep_stop
+    return tuple(spans)
+
+
+def whole_grid(height: int, width: int) -> Grid:
+    """The grid of one tile, the whole picture."""
+    return Grid(split_axis(height, 1, 0), split_axis(width, 1, 0))
+
+
+def fixed_grid(height: int, width: int, tile: int, overlap: int) -> Grid:
+    """The grid with tiles of a given size.
+
+    Args:
+        height, width (int): The picture's, LR pixels.
+        tile (int): LR pixels of a tile's side without its margins: at most
+            ``tile + 2 * overlap`` are read.
+        overlap (int): The margin, LR pixels.
+
+    Returns:
+        Grid: The fewest tiles of that size.
+    """
+
+    def spans(length: int) -> tuple[Span, ...]:
+        # The two outer spans keep a margin's width more than the others.
+        count = 1 if length <= tile + 2 * overlap else -(-(length - 2 * overlap) // tile)
+        return split_axis(length, count, overlap)
+
+    return Grid(spans(height), spans(width))
+
+
+def cheapest_grid(height: int, width: int, overlap: int, max_pixels: int) -> Grid | None:
+    """The grid that computes least under a limit to a tile's size.
+
+    Args:
+        height, width (int): The picture's, LR pixels.
+        overlap (int): The margin, LR pixels.
+        max_pixels (int): LR pixels of a tile, margins included, at most.
+
+    Returns:
+        Grid, optional: Of the grids whose tiles are small enough one with the
+        fewest pixels to compute (to the rounding of tile widths), then with
+        the fewest tiles. None where no tile can be small enough.
+    """
+    if height * width <= max_pixels:
+        return whole_grid(height, width)
+    best = None
+    for rows in range(1, height + 1):
+        tile_height = _read_length(height, rows, overlap)
+        if max_pixels < tile_height:
+            continue
+        # The fewest columns with which a tile is small enough: more columns
+        # only add margins. width <= columns * (widest - 2 * overlap) + 2 * overlap
+        widest = max_pixels // tile_height
+        if widest >= width:
+            columns = 1
+        elif widest > 2 * overlap:
+            columns = -(-(width - 2 * overlap) // (widest - 2 * overlap))
+        else:
+            continue
+        tile_width = _read_length(width, columns, overlap)
+        cost = (rows * columns * tile_height * tile_width, rows * columns)
+        if best is None or cost < best[0]:
+            best = (cost, rows, columns)
+    if best is None:
+        return None
+    _, rows, columns = best
+    return Grid(split_axis(height, rows, overlap), split_axis(width, columns, overlap))
+
+
+def run_tiles(function: Callable[[Tensor], Tensor],
+              grid: Grid,
+              scale: int,
+              read: Callable[[slice, slice], Tensor],
+              batch_size: int = 1) -> Iterator[tuple[Span, Span, Tensor]]:
+    """Upscale a picture tile by tile.
+
+    Args:
+        function (Callable): Upscales a batch: (N, C, h, w) -> (N, C', s*h,
+            s*w).
+        grid (Grid): The tiles.
+        scale (int): s.
+        read (Callable): Gives a part of the picture, shape (1, C, h, w), for a
+            slice of its rows and one of its columns.
+        batch_size (int): Tiles that go through ``function`` together. Defaults
+            to 1.
+
+    Yields:
+        Tuple[Span, Span, Tensor]: A tile and its part of the output, margins
+        cut off, shape (1, C', s * rows kept, s * columns kept): a view that
+        the next step does not keep alive.
+    """
+    tiles = grid.tiles()
+    for i in range(0, len(tiles), batch_size):
+        batch = tiles[i:i + batch_size]
+        out = function(torch.cat([
+            read(slice(row.start, row.stop), slice(col.start, col.stop)) for row, col in batch]))
+        for k, (row, col) in enumerate(batch):
+            yield row, col, out[
+                k:k + 1, :,
+                scale * (row.keep_start - row.start):scale * (row.keep_stop - row.start),
+                scale * (col.keep_start - col.start):scale * (col.keep_stop - col.start)]
+        del out
+
+
+def tiled_forward(function: Callable[[Tensor], Tensor],
+                  inputs: Tensor,
+                  grid: Grid,
+                  scale: int,
+                  batch_size: int = 1) -> Tensor:
+    """Upscale a batch of equally large pictures tile by tile.
+
+    Args:
+        function (Callable): Upscales: (N, C, h, w) -> (N, C', s*h, s*w), for
+            instance a network.
+        inputs (Tensor): Shape (N, C, H, W), float.
+        grid (Grid): The tiles of H x W.
+        scale (int): s.
+        batch_size (int): Tiles of one picture that go through ``function``
+            together. Defaults to 1.
+
+    Returns:
+        Tensor: Shape (N, C', s*H, s*W), what ``function(inputs)`` gives, to
+        float rounding, when the grid's overlap is ``function``'s reach.
+    """
+    height, width = inputs.shape[-2:]
+    out = None
+    for n in range(inputs.size(0)):
+        picture = inputs[n:n + 1]
+        for row, col, part in run_tiles(
+                function, grid, scale, lambda r, c, p=picture: p[..., r, c], batch_size):
+            if out is None:
+                out = part.new_empty(
+                    inputs.size(0), part.size(1), scale * height, scale * width)
+            out[n:n + 1, :, scale * row.keep_start:scale * row.keep_stop,
+                scale * col.keep_start:scale * col.keep_stop] = part
+    return out

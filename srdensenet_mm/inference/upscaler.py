@@ -1,0 +1,353 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+from __future__ import annotations
+
+import copy
+import math
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from srdensenet_mm.errors import UserError
+
+from . import memory
+from .colours import check_picture, network_inputs, picture_part, to_float
+from .networks import from_checkpoint, from_config, from_network
+from .reach import reach
+from .self_ensemble import self_ensemble
+from .tiling import Grid, Span, cheapest_grid, fixed_grid, run_tiles, whole_grid
+
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+BACKENDS = ('torch', 'onnxruntime', 'openvino')
+# Without a limit given: memory for tiles on a CPU, beside the picture itself.
+# More makes a large picture little faster and slows others down.
+_DEFAULT_LIMIT = int(1.8 * memory.GIB)
+_DEFAULT_SHARE = 0.75
+# Small tiles go through the network together, up to this many LR pixels.
+_BATCH_PIXELS = {'cpu': 128 * 128, 'cuda': 512 * 512}
+# Output pixels that are turned into colours at a time.
+_STRIP_PIXELS = 2**19
+_OUT_OF_MEMORY = "can't allocate memory"
+
+
+class Upscaler:
+    """Upscales pictures, large ones in tiles that leave no seams.
+
+    ::
+
+        upscaler = Upscaler('checkpoints/srdensenet_x4.pth')
+        large = upscaler(cv2.imread('small.png', cv2.IMREAD_UNCHANGED))
+
+    Args:
+        network (str | Path | nn.Module): A checkpoint file, or a bare network
+            (copied) that works on Y (1 channel) or RGB (3) divided by 255.
+        device (str | torch.device, optional): Defaults to a GPU where there is
+            one.
+        dtype (str): ``'fp32'``, ``'bf16'`` or ``'fp16'``, what the network
+            computes in. Defaults to ``'fp32'``.
+        tile (int, optional): 0 takes the whole picture at once, N tiles of N
+            by N LR pixels. None chooses the tiles that cost least within
+            ``max_memory``. Defaults to None.
+        overlap (int, optional): LR pixels that a tile is read with on each
+            side. None makes it the network's reach (66 with the default
+            network), with which the result is that of the whole picture. Less
+            is faster, but not exact. Defaults to None.
+        max_memory (float, optional): GiB that a call may take above what the
+            process has, on the device that computes, the picture that is
+            returned included on a CPU. With ``tile`` it has no say. None takes
+            about 1.8 GiB and the picture on a CPU, three quarters of what is
+            free on a GPU. Defaults to None.
+        self_ensemble (bool): Average over the eight flips and rotations: about
+            0.1 dB for eight times the time. Defaults to False.
+        backend (str): ``'torch'``, ``'onnxruntime'`` or ``'openvino'``, what
+            runs the network. Defaults to ``'torch'``.
+        config (str | Path, optional): The MMagic config that a checkpoint of
+            another network needs, a path or ``mmagic::folder/file.py``.
+
+    Attributes:
+        scale (int): How much it upscales.
+
+    Raises:
+        UserError: An argument has an unsupported value, or the checkpoint
+            cannot be read.
+
+    One Upscaler may be called by several threads at once; each call takes
+    memory of its own.
+    """
+
+    def __init__(self,
+                 network: str | Path | nn.Module,
+                 device: str | torch.device | None = None,
+                 dtype: str = 'fp32',
+                 tile: int | None = None,
+                 overlap: int | None = None,
+                 max_memory: float | None = None,
+                 self_ensemble: bool = False,
+                 backend: str = 'torch',
+                 config: str | Path | None = None):
+        _check_choice('dtype', dtype, DTYPES)
+        _check_choice('backend', backend, BACKENDS)
+        _check_at_least('tile', tile, 0)
+        _check_at_least('overlap', overlap, 0)
+        if max_memory is not None and not (_is_number(max_memory) and 0 < max_memory < math.inf):
+            raise UserError(f'max_memory={max_memory!r}: give the GiB that may be used, above 0')
+        self.device = _find_device(device, backend)
+        if self.device.type == 'cpu' and dtype == 'fp16' and backend == 'torch':
+            raise UserError('dtype=fp16: is for GPUs; on a CPU, bf16 is the fast type')
+
+        if isinstance(network, nn.Module):
+            self._model = from_network(network)
+        elif config is not None:
+            self._model = from_config(config, network)
+        else:
+            self._model = from_checkpoint(network)
+        self.scale = self._model.scale
+        self.tile = tile
+        self.max_memory = max_memory
+        self._ensemble = self_ensemble
+        self._reach = reach(self._model.network, self._model.channels, self.scale)
+        self.overlap = self._reach if overlap is None else overlap
+        if tile and self.overlap is None:
+            raise UserError(
+                f'tile={tile}: {type(self._model.network).__name__} sees too far, or works in '
+                'windows, so no tiles of it are exact; give an overlap to use tiles nevertheless')
+        self._forward = self._make_forward(backend, dtype)
+        self._trial_lock = threading.Lock()
+        self._bytes_per_pixel = None
+
+    def __call__(self,
+                 image: np.ndarray,
+                 progress: Callable[[int], None] | None = None) -> np.ndarray:
+        """Upscale a picture.
+
+        Args:
+            image (np.ndarray): As OpenCV reads it: (H, W) or (H, W, 1)
+                grayscale, (H, W, 3) BGR or (H, W, 4) BGRA; uint8 or uint16.
+            progress (Callable, optional): Called after each tile with the LR
+                pixels that it finished; over a picture they add up to H * W.
+
+        Returns:
+            np.ndarray: The same type and channels, (s*H, s*W) or (s*H, s*W,
+            C). With a network on luma, Cb and Cr are upscaled by bicubic
+            interpolation; so is alpha with every network. Grayscale goes
+            through an RGB network as R = G = B, and the average comes back.
+
+        Raises:
+            UserError: The array is no picture, or memory does not suffice.
+        """
+        check_picture(image)
+        picture = image if image.ndim == 3 else image[..., None]
+        height, width, channels = picture.shape
+        self._check_output(picture)
+        out = np.empty((self.scale * height, self.scale * width, channels), image.dtype)
+        done = 0
+
+        def count(pixels: int) -> None:
+            nonlocal done
+            # A picture that is begun again with smaller tiles is not counted twice.
+            new = max(0, pixels - done)
+            done += new
+            if progress is not None and new:
+                progress(new)
+
+        limit = None
+        while True:
+            grid, batch = self._plan(height, width, out.nbytes, limit)
+            try:
+                self._fill(out, picture, grid, batch, count)
+                break
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                reason = ' '.join(str(error).split()[:12])
+            limit = self._smaller(grid, reason)
+        return out if image.ndim == 3 else out[..., 0]
+
+    def _fill(self, out: np.ndarray, picture: np.ndarray, grid: Grid, batch: int,
+              count: Callable[[int], None]) -> None:
+        scale, model = self.scale, self._model
+
+        def read(rows: slice, cols: slice) -> Tensor:
+            part = to_float(picture, rows, cols, self.device)
+            return network_inputs(part[:, :3] if part.size(1) >= 3 else part, model)
+
+        finished = 0
+        with torch.no_grad():
+            for row, col, part in run_tiles(self._forward, grid, scale, read, batch):
+                for rows in _strips(row, col, scale):
+                    top = scale * (rows.start - row.keep_start)
+                    cols = slice(col.keep_start, col.keep_stop)
+                    out[scale * rows.start:scale * rows.stop,
+                        scale * cols.start:scale * cols.stop] = picture_part(
+                            part[:, :, top:top + scale * (rows.stop - rows.start)],
+                            picture, rows, cols, model)
+                finished += (row.keep_stop - row.keep_start) * (col.keep_stop - col.keep_start)
+                count(finished)
+
+    # What follows decides on tiles.
+
+    def _plan(self, height: int, width: int, out_bytes: int,
+              limit: int | None) -> tuple[Grid, int]:
+        """The tiles of a picture, and how many of them go through the network together.
+
+        ``limit`` is LR pixels, found by failing.
+        """
+        together = _BATCH_PIXELS.get(self.device.type, 0)
+        if self.tile == 0:
+            grid = whole_grid(height, width)
+        elif self.tile:
+            grid = fixed_grid(height, width, self.tile, self.overlap)
+        else:
+            if limit is None:
+                limit = self._largest_tile(height * width, out_bytes)
+            grid = self._cheapest(height, width, out_bytes, limit)
+            together = min(together, limit)
+        tile_height, tile_width = grid.tile_shape
+        return grid, max(1, together // (tile_height * tile_width))
+
+    def _cheapest(self, height: int, width: int, out_bytes: int, limit: int) -> Grid:
+        if limit >= height * width:
+            return whole_grid(height, width)
+        if self.overlap is None:
+            raise UserError(f'{type(self._model.network).__name__} needs the whole picture of '
+                            f'{width} x {height} at once, more than memory allows: raise '
+                            'max_memory, or give an overlap to use tiles that are not exact')
+        grid = cheapest_grid(height, width, self.overlap, limit)
+        if grid is None:
+            side = 2 * self.overlap + 1
+            need = self._need(min(side, height) * min(side, width)) + self._beside(out_bytes)
+            raise UserError(f'a picture of {width} x {height} takes {need / memory.GIB:.2f} GiB '
+                            'at least: raise max_memory, or give a smaller overlap')
+        return grid
+
+    def _largest_tile(self, pixels: int, out_bytes: int) -> int:
+        """LR pixels that a tile may have, its overlap included."""
+        beside = self._beside(out_bytes)
+        if self.max_memory is not None:
+            budget = int(self.max_memory * memory.GIB) - beside
+        else:
+            free = int(memory.free_bytes(self.device) * _DEFAULT_SHARE)
+            budget = free - beside
+            if self.device.type == 'cpu' and self.overlap is not None:
+                budget = min(budget, _DEFAULT_LIMIT)
+        # A picture so small that no network takes too much needs no trial.
+        if pixels * 100_000 <= budget:
+            return pixels
+        return int((budget - memory.OVERHEAD) / self._need_per_pixel())
+
+    def _beside(self, out_bytes: int) -> int:
+        """Memory that a call takes on the device however small the tiles are."""
+        strip = 40 * _STRIP_PIXELS * 4
+        return strip + (out_bytes if self.device.type == 'cpu' else 0)
+
+    def _need(self, pixels: int) -> int:
+        return memory.OVERHEAD + int(pixels * self._need_per_pixel())
+
+    def _need_per_pixel(self) -> float:
+        with self._trial_lock:
+            if self._bytes_per_pixel is None:
+                self._bytes_per_pixel = memory.bytes_per_pixel(
+                    self._counted, self._model.channels)
+        return self._bytes_per_pixel
+
+    def _smaller(self, grid: Grid, reason: str) -> int:
+        """After a failure for lack of memory: the next limit to a tile's LR pixels."""
+        if self.tile is not None:
+            raise UserError(f'out of memory with tile={self.tile} ({reason}): give a smaller '
+                            'tile, or none to have it chosen')
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()
+        tile_height, tile_width = grid.tile_shape
+        return tile_height * tile_width // 2
+
+    def _check_output(self, picture: np.ndarray) -> None:
+        need = picture.nbytes * self.scale**2
+        free = memory.free_bytes(torch.device('cpu'))
+        if need > free:
+            height, width = picture.shape[:2]
+            raise UserError(f'a picture of {width} x {height} becomes one of '
+                            f'{need / memory.GIB:.1f} GiB, but {free / memory.GIB:.1f} GiB of '
+                            'memory are free: cut it up first')
+
+    # What follows makes the function that upscales a batch.
+
+    def _make_forward(self, backend: str, dtype: str) -> Callable[[Tensor], Tensor]:
+        if backend == 'torch':
+            forward = _torch_forward(self._model.network, self.device, DTYPES[dtype])
+            self._counted = forward
+        else:
+            from .backends import make_backend
+            forward = make_backend(self._model.network, backend, dtype)
+            # Their memory does not show in torch's tensors.
+            self._counted = _graph_form(self._model.network)
+        if self._ensemble:
+            forward = self_ensemble(forward)
+            self._counted = self_ensemble(self._counted)
+        return forward
+
+
+def _torch_forward(network: nn.Module, device: torch.device,
+                   dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    network = copy.deepcopy(network).to(device, dtype)
+
+    def forward(inputs: Tensor) -> Tensor:
+        return network(inputs.to(device, dtype))
+
+    return forward
+
+
+def _graph_form(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A network computed as it is exported: nothing in place, nothing in pieces."""
+    network = copy.deepcopy(network).requires_grad_(False)
+
+    def forward(inputs: Tensor) -> Tensor:
+        with torch.enable_grad():
+            return network(inputs)
+
+    return forward
+
+
+def _strips(row: Span, col: Span, scale: int):
+    """Slices of a tile's rows with so many output pixels that colours take little memory."""
+    step = max(1, _STRIP_PIXELS // ((col.keep_stop - col.keep_start) * scale**2))
+    for start in range(row.keep_start, row.keep_stop, step):
+        yield slice(start, min(start + step, row.keep_stop))
+
+
+def _find_device(device: str | torch.device | None, backend: str) -> torch.device:
+    if device is None:
+        use_gpu = backend == 'torch' and torch.cuda.is_available()
+        return torch.device('cuda' if use_gpu else 'cpu')
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except Exception as error:  # of many kinds, by device
+        reason = ' '.join(str(error).split()[:12])
+        raise UserError(f'device={device}: cannot be used here ({reason}); cpu can') from error
+    if found.type == 'meta':
+        raise UserError(f'device={device}: computes nothing')
+    if backend != 'torch' and found.type != 'cpu':
+        raise UserError(f'device={device}: {backend} runs on cpu')
+    return found
+
+
+def _check_choice(name: str, value: str, choices) -> None:
+    if value not in choices:
+        raise UserError(f'{name}={value!r}: choose one of {", ".join(choices)}')
+
+
+def _check_at_least(name: str, value: int | None, lowest: int) -> None:
+    if value is not None and not (_is_number(value) and isinstance(value, int)
+                                  and value >= lowest):
+        raise UserError(f'{name}={value!r}: give a whole number of LR pixels, at least {lowest}')
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or _OUT_OF_MEMORY in str(error)
