@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import re
 from html import escape
 
 import cv2
@@ -104,7 +105,7 @@ def _table(results: Results) -> str:
             cells.append(f'<td class="{classes.strip()}" data-value="{_number(value)}">'
                          f'{column.text(row)}</td>')
         hint = escape(' '.join(filter(None, (row.config, row.checkpoint, row.backend))))
-        body.append(f'<tr><th scope="row" title="{hint}">{escape(row.name)}</th>'
+        body.append(f'<tr><th scope="row" title="{hint}">{_breakable(row.name)}</th>'
                     f'{"".join(cells)}</tr>')
     newline = '\n'
     return f"""<div class="scroll" tabindex="0" role="region" aria-label="Results">
@@ -120,13 +121,19 @@ def _table(results: Results) -> str:
 </div>"""
 
 
+def _breakable(name: str) -> str:
+    """A name that a narrow column may break where a reader would."""
+    return re.sub('([_-])', r'\1<wbr>', escape(name))
+
+
 def _edge(shown: list[Column], i: int) -> str:
     return 'edge' if i and shown[i].group != shown[i - 1].group else ''
 
 
 def _head(title: str, first: str, edge: str) -> str:
+    text = escape(title).replace('-', '&#8209;')  # a hyphen that no line ends after
     return (f'<th class="sort {edge}" scope="col" data-first="{first}">'
-            f'<button type="button">{escape(title)}</button></th>')
+            f'<button type="button">{text}</button></th>')
 
 
 def _number(value: float | None) -> str:

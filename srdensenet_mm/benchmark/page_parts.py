@@ -7,7 +7,7 @@ STYLE = """
 html { color-scheme: light; }
 body { margin: 0; background: #fff; color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 24px 20px 48px; }
+main { max-width: 1240px; margin: 0 auto; padding: 24px 20px 48px; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 8px 0; }
 h2 { font-size: 1.2rem; margin: 40px 0 12px; }
 p { max-width: 75ch; margin: 8px 0; }
@@ -19,17 +19,18 @@ th, td { padding: 8px 10px; border-bottom: 1px solid var(--line); text-align: ri
 tbody tr:last-child > * { border-bottom: 0; }
 tbody tr:hover > * { background: var(--soft); }
 tbody th { text-align: left; font-weight: 600; background: #fff; position: sticky; left: 0;
-  white-space: normal; overflow-wrap: anywhere; min-width: 130px; max-width: 300px; }
-thead th { background: var(--soft); font-size: .85rem; font-weight: 600; padding: 4px; }
+  white-space: normal; overflow-wrap: break-word; min-width: 230px; max-width: 340px; }
+thead th { background: var(--soft); font-size: .85rem; font-weight: 600; padding: 4px;
+  white-space: normal; vertical-align: bottom; }
 thead th.group { text-align: center; padding: 8px 10px 0; color: var(--muted); border-bottom: 0; }
 .edge { border-left: 1px solid var(--line); }
-thead button { all: unset; display: block; width: 100%; padding: 4px 6px; border-radius: 4px;
-  cursor: pointer; text-align: inherit; }
+thead button { all: unset; box-sizing: border-box; display: block; width: 100%;
+  padding: 4px 6px; border-radius: 4px; cursor: pointer; text-align: inherit; }
 thead th:first-child button { text-align: left; }
 thead button:hover { background: #e6ebf0; }
-thead button::after { content: "\\2195"; margin-left: 4px; color: #a8b3be; }
-thead th[aria-sort="ascending"] button::after { content: "\\2191"; color: var(--accent); }
-thead th[aria-sort="descending"] button::after { content: "\\2193"; color: var(--accent); }
+thead button::after { content: "\\00a0\\2195"; color: #a8b3be; }
+thead th[aria-sort="ascending"] button::after { content: "\\00a0\\2191"; color: var(--accent); }
+thead th[aria-sort="descending"] button::after { content: "\\00a0\\2193"; color: var(--accent); }
 :focus-visible { outline: 3px solid #7db2f0; outline-offset: 2px; }
 td.best { font-weight: 700; }
 .plot { display: block; max-width: 100%; height: auto; }
@@ -51,7 +52,8 @@ select { font: inherit; color: var(--ink); padding: 6px 8px; border: 1px solid #
 .captions b { display: block; overflow-wrap: anywhere; }
 .position { width: 100%; margin: 0; accent-color: var(--accent); height: 28px; }
 @media (max-width: 560px) { main { padding: 12px 12px 32px; } h1 { font-size: 1.35rem; }
-  th, td { padding: 8px; } tbody th { min-width: 110px; max-width: 140px; font-size: .9rem; } }
+  th, td { padding: 8px; } tbody th { min-width: 130px; max-width: 150px; font-size: .85rem; }
+  .controls { display: grid; grid-template-columns: 1fr 1fr; } .controls select { width: 100%; } }
 """
 
 SCRIPT = """

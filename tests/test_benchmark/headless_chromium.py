@@ -41,7 +41,8 @@ class Browser:
         self._read, from_browser = os.pipe()
         self._process = subprocess.Popen(
             [sys.executable, '-c', _PLACE_PIPE, str(to_browser), str(from_browser),
-             find_chromium(), '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage',
+             find_chromium(), '--headless', '--no-sandbox', '--disable-gpu',
+             '--disable-dev-shm-usage',
              '--no-first-run', f'--user-data-dir={profile}', '--remote-debugging-pipe',
              'about:blank'],
             pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL,
@@ -55,6 +56,8 @@ class Browser:
                 'Target.attachToTarget', targetId=target, flatten=True)['sessionId']
             for domain in ('Page', 'Runtime', 'Network', 'Log'):
                 self.call(f'{domain}.enable')
+            # They would take width that a screenshot of the whole page does not have.
+            self.call('Emulation.setScrollbarsHidden', hidden=True)
             self.resize(width, height)
             self.open(url)
         except BaseException:
