@@ -211,3 +211,31 @@ def test_another_upsampler_by_option():
     model = MODELS.build(cfg.model)
     assert type(model.generator.upsampler).__name__ == 'PixelShufflePack'
     assert model.generator(torch.rand(1, 1, 4, 5)).shape == (1, 1, 16, 20)
+
+
+def test_gradient_checkpointing_by_option():
+    """Promised likewise: the forward pass runs again for the backward one, gradients are equal."""
+    assert 'model.generator.with_cp=True' in load('srdensenet_x4_div2k')._text
+    cfg = load('srdensenet_x4_div2k')
+    cfg.model.generator.update(SMALL)
+    plain = MODELS.build(cfg.model)
+    cfg.merge_from_dict({'model.generator.with_cp': True})
+    saving = MODELS.build(cfg.model)
+    saving.load_state_dict(plain.state_dict())
+    lr = torch.rand(2, 3, 6, 5)
+    samples = DataSample.stack([DataSample(gt_img=torch.rand(3, 24, 20)) for _ in range(2)])
+    calls = []
+    for model in (plain, saving):
+        calls.append(0)
+        for block in model.generator.blocks:
+            grow = block.grow
+
+            def counted(x, grow=grow):
+                calls[-1] += 1
+                return grow(x)
+
+            block.grow = counted
+        model(lr, samples, mode='loss')['loss'].backward()
+    assert calls == [2, 4]
+    for old, new in zip(plain.parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(new.grad, old.grad)

@@ -1,0 +1,100 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Recipes, their networks shrunk, train and validate through what the tools call.
+
+One of each sort of data, schedule and model; test_recipe_files.py has all of them take a step.
+"""
+import math
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from mmagic_layout import write_hr_folder, write_layout
+from mmengine.config import config
+from torchvision.models import vgg
+
+from srdensenet_mm.checkpoints import load_network_with_meta
+from srdensenet_mm.engine import running
+from srdensenet_mm.engine.running import load_config, train
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+NAMES = [
+    'srdensenet_rgb_x4_div2k', 'srdensenet_x2_div2k', 'srdensenet_x3_div2k', 'srdensenet_x8_div2k',
+    'srdensenet_x4_demo', 'srdensenet_x4_imagenet50k', 'srdensenet_x4_imagenet50k_cosine',
+    'srdensenet_x4_srgan_div2k'
+]
+SMALL = dict(mid_channels=6, num_blocks=2, num_layers=2, growth_rate=4, bottleneck_channels=8)
+
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    """A folder with ``data`` in it."""
+    folder = tmp_path_factory.mktemp('site')
+    write_layout(folder / 'data', scales=(2, 3, 4, 8))
+    write_hr_folder(folder / 'data/train_HR')
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def there(site, monkeypatch):
+    monkeypatch.chdir(site)
+    # MMEngine lays out the config's text for each log and checkpoint: a second each time.
+    monkeypatch.setattr(config, 'FormatCode', lambda text, **kwargs: (text, False))
+
+
+@pytest.fixture
+def tiny_vgg(monkeypatch):
+    """MMagic's perceptual loss downloads VGG19 whatever its arguments say."""
+    layers = [4, 4, 'M', 4, 4, 'M', *[4] * 4, 'M', *[4] * 4, 'M', *[4] * 4, 'M']
+    monkeypatch.setattr(
+        vgg, 'vgg19', lambda pretrained: SimpleNamespace(features=vgg.make_layers(layers)))
+
+
+def shrunk(name, work_dir, options=None):
+    """A recipe as ``tools/train.py`` reads it, for three iterations of a small network."""
+    cfg = load_config(str(CONFIGS / f'{name}.py'), str(work_dir), options)
+    cfg.model.generator.update(SMALL)
+    if 'discriminator' in cfg.model:
+        cfg.model.discriminator.mid_channels = 2
+    cfg.train_cfg.update(max_iters=3, val_interval=3)
+    cfg.train_dataloader.batch_size = 2
+    for loader in [cfg.train_dataloader, cfg.val_dataloader, *cfg.test_dataloader]:
+        loader.update(num_workers=0, persistent_workers=False)
+    if cfg.train_dataloader.dataset.type == 'HRFolderDataset':
+        cfg.train_dataloader.dataset.data_root = ['data/train_HR']
+    for loader in [cfg.val_dataloader, *cfg.test_dataloader]:
+        loader.dataset.data_root = re.sub('.*/', 'data/', loader.dataset.data_root)
+    cfg.default_hooks.logger.interval = 1
+    cfg.vis_backends = cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+    return cfg
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_trains_and_validates(name, tmp_path, tiny_vgg):
+    cfg = shrunk(name, tmp_path)
+    runner = train(cfg)
+    assert runner.iter == 3
+    losses = [key for key in runner.message_hub.log_scalars if key.startswith('train/loss')]
+    assert losses and all(
+        math.isfinite(runner.message_hub.get_scalar(key).current()) for key in losses)
+    for metric in ('PSNR', 'SSIM', 'RGB/PSNR', 'RGB/SSIM'):
+        assert math.isfinite(runner.message_hub.get_scalar(f'val/{metric}').current())
+    best, = tmp_path.glob('best_PSNR_iter_3.pth')
+    network, meta = load_network_with_meta(best)
+    assert network.upscale_factor == cfg.model.generator.upscale_factor
+    assert {key: meta['network'][key] for key in SMALL} == SMALL
+    assert meta['colour'] == ('rgb' if cfg.model.generator.in_channels == 3 else 'y')
+    averaging = [hook for hook in cfg.custom_hooks if hook.type == 'EMAHook']
+    assert meta.get('averaged_weights', False) == bool(averaging)
+
+
+def test_a_run_is_tested_by_its_recipe(tmp_path):
+    """Both sets, both colour spaces; validation has scored the weights that are tested."""
+    cfg = shrunk('srdensenet_x4_div2k', tmp_path)
+    runner = train(cfg)
+    scores = running.test(shrunk('srdensenet_x4_div2k', tmp_path / 'test'),
+                  str(tmp_path / 'best_PSNR_iter_3.pth'))
+    assert set(scores) == {f'{name}-{colour}/{metric}' for name in ('Set5', 'Set14')
+                           for colour in ('Y', 'RGB') for metric in ('PSNR', 'SSIM')}
+    validated = runner.message_hub.get_scalar('val/PSNR').current()
+    assert scores['Set5-Y/PSNR'] == pytest.approx(validated, abs=1e-3)
