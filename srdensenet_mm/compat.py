@@ -106,6 +106,7 @@ def register_on_demand() -> None:
         'TRANSFORMS': ['srdensenet_mm.datasets'],
         'HOOKS': ['srdensenet_mm.engine'],
         'LOOPS': ['srdensenet_mm.engine'],
+        'OPTIMIZERS': ['srdensenet_mm.engine'],
         'OPTIM_WRAPPERS': ['srdensenet_mm.engine'],
     }
     for name, modules in locations.items():
@@ -157,6 +158,25 @@ def _history_buffer_method(owner: object, name: str) -> object:
     raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) was not an allowed global')
 
 
+def bare_message(error: UserError) -> str:
+    """What an error said before it left a data loader's worker.
+
+    Concerns torch's DataLoader, which puts a worker's whole traceback into the
+    message of the error that it raises again.
+
+    Args:
+        error (UserError): As caught.
+
+    Returns:
+        str: Its message, one line.
+    """
+    text = str(error)
+    name = f'{type(error).__module__}.{type(error).__qualname__}: '
+    if text.startswith('Caught '):
+        text = text.rpartition(name)[2]
+    return ' '.join(text.split())
+
+
 def init_distributed(cfg) -> None:
     """Join the processes of a launcher on a machine without GPUs.
 
@@ -171,14 +191,14 @@ def init_distributed(cfg) -> None:
             ``model_wrapper_cfg`` is set, in place.
 
     Raises:
-        UserError: The launcher's environment variables are missing.
+        UserError: The launcher's environment variables are missing, or the
+            processes do not find each other.
     """
     import datetime
     import os
 
     import torch
 
-    from .errors import UserError
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none' or torch.cuda.is_available():
         return
@@ -193,12 +213,22 @@ def init_distributed(cfg) -> None:
                         f'start through the launcher, e.g. tools/dist_train.sh CONFIG NUM_PROC')
     for name, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), names, strict=True):
         os.environ[name] = os.environ[source]
+    if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        os.environ['MASTER_ADDR'] = _first_slurm_node()
     os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
     os.environ.setdefault('MASTER_PORT', '29500')
     if not torch.distributed.is_initialized():
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
-        torch.distributed.init_process_group(
-            'gloo', timeout=datetime.timedelta(seconds=timeout))
+        try:
+            torch.distributed.init_process_group(
+                'gloo', timeout=datetime.timedelta(seconds=timeout))
+        except (RuntimeError, ValueError) as error:  # torch's own are RuntimeErrors
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f'--launcher {launcher}: process {os.environ["RANK"]} of '
+                f'{os.environ["WORLD_SIZE"]} cannot join the others at '
+                f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}: {reason} '
+                '(another PORT, or MASTER_ADDR?)') from error
     wrapper = cfg.get('model_wrapper_cfg') or {}
     if wrapper.get('type', 'MMDistributedDataParallel') == 'MMDistributedDataParallel':
         defaults = dict(
@@ -207,6 +237,22 @@ def init_distributed(cfg) -> None:
             find_unused_parameters=cfg.get('find_unused_parameters', False))
         cfg.model_wrapper_cfg = dict(defaults, **wrapper)
         cfg.model_wrapper_cfg.device_ids = None
+
+
+def _first_slurm_node() -> str:
+    """The address of the node that a Slurm job's first process is on."""
+    import os
+    import subprocess
+    nodes = os.environ.get('SLURM_STEP_NODELIST') or os.environ.get('SLURM_NODELIST')
+    if not nodes or os.environ.get('SLURM_NNODES', '1') == '1':
+        return '127.0.0.1'
+    try:
+        names = subprocess.run(['scontrol', 'show', 'hostnames', nodes], check=True,
+                               capture_output=True, text=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f'--launcher slurm: scontrol does not name the nodes of {nodes} ({error}); '
+                        'set MASTER_ADDR to the address of the first') from error
+    return names[0]
 
 
 def keep_freed_memory() -> None:

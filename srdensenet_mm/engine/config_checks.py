@@ -2,12 +2,26 @@
 """Reading configs, and finding a user's mistakes in them before a Runner does."""
 import importlib.util
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import build_from_cfg
 
+from srdensenet_mm.compat import bare_message
 from srdensenet_mm.errors import UserError
 
+from .picture_checks import (
+    check_sizes,
+    check_twins,
+    is_picture_dataset,
+    name_bad_pictures,
+    smallest_side,
+)
+
+# What constructors raise that do not like their arguments.
+_BUILD_ERRORS = (AssertionError, AttributeError, KeyError, TypeError, ValueError)
 _PREPARE_HELP = 'prepare it with: python tools/prepare_dataset.py HR_FOLDER'
 
 
@@ -48,17 +62,35 @@ def read_config(name: str, cfg_options: dict | None = None) -> Config:
     return cfg
 
 
-def check_data(cfg: Config, loaders: Sequence[str]) -> None:
-    """Look whether the folders and files of MMagic's image datasets are there.
+def check_sections(cfg: Config, sections: Sequence[str]) -> None:
+    """Look whether a config has what a run needs.
 
     Raises:
-        UserError: One is missing; the message names it and how to prepare it.
+        UserError: A section is missing.
     """
+    for section in sections:
+        if not cfg.get(section):
+            raise UserError(f'{cfg.filename}: has no {section}; a recipe needs '
+                            f'{", ".join(sections)}')
+
+
+def check_data(cfg: Config, loaders: Sequence[str]) -> None:
+    """Look whether the pictures of MMagic's image datasets are there.
+
+    Of training sets, the files; of the others, also the sizes. What cannot be
+    seen without decoding them is named when they are drawn: every such dataset
+    in ``cfg`` is put into a :class:`~srdensenet_mm.datasets.CheckedPictures`.
+
+    Raises:
+        UserError: A folder or file is missing, has no twin or not its size;
+            the message names it and how to prepare it.
+    """
+    scale = scale_of(cfg)
     for name in loaders:
         for dataset in _datasets(cfg.get(name)):
-            prefix = dataset.get('data_prefix')
-            if dataset.get('type') != 'BasicImageDataset' or not prefix:
+            if not is_picture_dataset(dataset):
                 continue
+            prefix = dataset['data_prefix']
             root = Path(dataset.get('data_root') or '')
             for folder in prefix.values():
                 if not (root / folder).is_dir():
@@ -69,6 +101,53 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
                 raise UserError(
                     f'{name}: no file {root / ann_file}, the list of the pictures to use: one '
                     'file name a line, then a space and its shape such as (480,480,3)')
+            infos = check_twins(name, dataset)
+            if name != 'train_dataloader':
+                check_sizes(infos, scale, smallest_side(cfg.get(f'{name.split("_")[0]}_evaluator')))
+        if cfg.get(name):
+            cfg[name] = name_bad_pictures(cfg[name], scale, name == 'train_dataloader')
+
+
+def scale_of(cfg: Config) -> int | None:
+    """The upscaling factor of a config's network; None where it does not say."""
+    generator = (cfg.get('model') or {}).get('generator') or {}
+    scale = generator.get('upscale_factor')
+    return scale if isinstance(scale, int) else None
+
+
+@contextmanager
+def clear_errors(cfg: Config) -> Iterator[None]:
+    """Make one line of what goes wrong by the config's or the pictures' fault.
+
+    Raises:
+        UserError: A part of the config cannot be built, or a data loader's
+            worker has met a bad picture. Everything else passes as it is.
+    """
+    try:
+        yield
+    except UserError as error:
+        message = bare_message(error)
+        if message == str(error):
+            raise
+        raise type(error)(message) from error
+    except _BUILD_ERRORS as error:
+        part = _part_being_built(error)
+        if part is None:
+            raise
+        text = str(error.args[0] if error.args else error).split('. Please check')[0]
+        raise UserError(f'{cfg.filename}: {part} cannot be built: {text}') from error
+
+
+def _part_being_built(error: Exception) -> str | None:
+    """The name of the class that MMEngine's registry was to build; None where none was."""
+    part, step = None, error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code is build_from_cfg.__code__:
+            part = step.tb_frame.f_locals.get('obj_type', 'a part without a type')
+        elif step.tb_frame.f_code is DefaultOptimWrapperConstructor.__call__.__code__:
+            part = step.tb_frame.f_locals['self'].optimizer_cfg.get('type')
+        step = step.tb_next
+    return getattr(part, '__name__', part)
 
 
 def _datasets(loader) -> Iterator[dict]:

@@ -11,12 +11,11 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from srdensenet_mm.checkpoints.reading import read_checkpoint
-from srdensenet_mm.compat import init_distributed
-from srdensenet_mm import compat
+from srdensenet_mm.compat import init_distributed, keep_freed_memory
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 
-from .config_checks import check_data, read_config
+from .config_checks import check_data, check_sections, clear_errors, read_config
 from .loading import CheckpointKeysHook, find_whole_checkpoint, load_for_test
 
 _AVERAGING_HOOKS = ('EMAHook', 'ExponentialMovingAverageHook')
@@ -46,6 +45,10 @@ def load_config(config: str,
     cfg.launcher = launcher
     if work_dir:
         cfg.work_dir = work_dir
+        # MMagic's recipes send their checkpoints to ./work_dirs, whatever the work folder.
+        checkpoint_hook = (cfg.get('default_hooks') or {}).get('checkpoint')
+        if checkpoint_hook and 'default_hooks.checkpoint.out_dir' not in (cfg_options or {}):
+            checkpoint_hook.out_dir = None
     elif not cfg.get('work_dir'):
         cfg.work_dir = str(Path('work_dirs') / Path(config).stem)
     return cfg
@@ -73,6 +76,7 @@ def train(cfg: Config,
         UserError: The data, the checkpoint or a setting is not usable; the
             disk is full; a loss is NaN or infinite (:class:`InvalidLossError`).
     """
+    check_sections(cfg, ['model', 'train_dataloader', 'train_cfg', 'optim_wrapper'])
     check_data(cfg, ['train_dataloader', 'val_dataloader'])
     if resume:
         found = resume if isinstance(resume, str) else find_whole_checkpoint(cfg.work_dir)
@@ -91,10 +95,13 @@ def train(cfg: Config,
             raise UserError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config: '
                             'add auto_scale_lr = dict(base_batch_size=16)')
         cfg.auto_scale_lr.enable = True
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     runner = build_runner(cfg)
     runner.register_hook(CheckpointKeysHook(strict=bool(cfg.get('resume'))))
     try:
-        runner.train()
+        with clear_errors(cfg):
+            runner.train()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -119,6 +126,7 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
         UserError: The data is missing, or the checkpoint cannot be read or
             does not fit the config's network.
     """
+    check_sections(cfg, ['model', 'test_dataloader', 'test_cfg', 'test_evaluator'])
     check_data(cfg, ['test_dataloader'])
     read_checkpoint(checkpoint)  # what cannot be read is refused before anything is built
     cfg.load_from, cfg.resume = None, False
@@ -129,14 +137,20 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     load_for_test(runner.model, checkpoint)
     recorder = _RecordMetrics()
     runner.register_hook(recorder, 'LOWEST')
-    runner.test()
+    with clear_errors(cfg):
+        runner.test()
     return recorder.metrics
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the config's Runner, on this machine's device and launcher."""
+    """Build the config's Runner, on this machine's device and launcher.
+
+    Raises:
+        UserError: The config cannot be built; the message says which part.
+    """
     init_distributed(cfg)
-    return Runner.from_cfg(cfg)
+    with clear_errors(cfg):
+        return Runner.from_cfg(cfg)
 
 
 class _RecordMetrics(Hook):

@@ -1,0 +1,130 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import logging
+
+import numpy as np
+import torch
+from mmagic.registry import DATASETS
+from mmengine.logging import print_log
+
+from srdensenet_mm.errors import UserError
+
+from .picture_files import read_rgb
+
+
+@DATASETS.register_module()
+class CheckedPictures(torch.utils.data.Dataset):
+    """A dataset that names the file where a sample cannot be made.
+
+    MMagic's datasets fail far from the cause: a damaged picture, for one, ends
+    in an error about ``None``. This wrapper looks, once a sample has failed,
+    for what is wrong with its files. The tools put it around every
+    ``BasicImageDataset`` of a recipe.
+
+    Args:
+        dataset (dict | torch.utils.data.Dataset): The dataset, or its config,
+            whose ``get_data_info`` gives the paths of a sample: ``img_path``
+            and ``gt_path``, or either.
+        scale (int, optional): How many times larger ``gt`` must be than
+            ``img``. Not looked at where left out.
+        on_bad_image (str): ``'raise'``, or ``'skip'``: name a bad sample once
+            in the log, count it, and draw another one at random whenever its
+            turn comes. Defaults to ``'raise'``.
+        hint (str): The way out, to be said after what is wrong.
+
+    Raises:
+        UserError: ``on_bad_image`` has another value; or, when a sample is
+            drawn, a file of it is bad. A failure that is not the files' fault
+            passes as it is.
+    """
+
+    def __init__(self,
+                 dataset,
+                 scale: int | None = None,
+                 on_bad_image: str = 'raise',
+                 hint: str = ''):
+        if on_bad_image not in ('raise', 'skip'):
+            raise UserError(f"on_bad_image={on_bad_image!r} is not supported: choose 'raise' or "
+                            "'skip'")
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.scale = scale
+        self.on_bad_image = on_bad_image
+        self.hint = hint
+        self._bad: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int):
+        index = int(index)
+        while True:
+            if index not in self._bad:
+                try:
+                    return self.dataset[index]
+                except Exception as error:
+                    self._refuse(index, error)
+            index = int(np.random.randint(len(self)))
+
+    def _refuse(self, index: int, error: Exception) -> None:
+        info = self.dataset.get_data_info(index)
+        reason = find_fault(info, self.scale)
+        if reason is None and isinstance(error, ValueError) and _names_a_file(error, info):
+            reason = ' '.join(str(error).split())  # a transform that knows better
+        if reason is None:
+            raise error
+        if self.on_bad_image == 'raise':
+            raise UserError(f'{reason} {self.hint}'.strip()) from error
+        self._bad.add(index)
+        print_log(f'skipped, number {len(self._bad)}: {reason}', 'current', logging.WARNING)
+        if len(self._bad) == len(self):
+            raise UserError(f'none of the {len(self)} pictures can be used: {reason}') from error
+
+    def __getattr__(self, name: str):
+        # No special method is another object's, nor is `dataset` there while unpickling.
+        if name == 'dataset' or name.startswith('__'):
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
+def find_fault(info: dict, scale: int | None = None) -> str | None:
+    """What is wrong with the files of a sample.
+
+    Args:
+        info (dict): ``img_path`` and ``gt_path``, or either.
+        scale (int, optional): How many times larger ``gt`` must be.
+
+    Returns:
+        str | None: One line that names the file; None where they are good.
+    """
+    sizes = {}
+    for key in ('img', 'gt'):
+        path = info.get(f'{key}_path')
+        if isinstance(path, str):
+            try:
+                sizes[key] = read_rgb(path).shape[1::-1]
+            except UserError as error:
+                return str(error)
+    if len(sizes) == 2 and scale:
+        return size_fault(info['img_path'], sizes['img'], info['gt_path'], sizes['gt'], scale)
+    return None
+
+
+def _names_a_file(error: Exception, info: dict) -> bool:
+    paths = (info.get(f'{key}_path') for key in ('img', 'gt'))
+    return any(isinstance(path, str) and path in str(error) for path in paths)
+
+
+def size_fault(img_path: str, img_size: tuple[int, int], gt_path: str, gt_size: tuple[int, int],
+               scale: int) -> str | None:
+    """Say in one line that two pictures are no pair, None where they are.
+
+    Args:
+        img_path (str): The low-resolution picture.
+        img_size (tuple[int, int]): Its width and height.
+        gt_path (str): The high-resolution picture.
+        gt_size (tuple[int, int]): Its width and height.
+        scale (int): How many times larger it must be.
+    """
+    if tuple(side * scale for side in img_size) == tuple(gt_size):
+        return None
+    return (f'{img_path}: {img_size[0]}x{img_size[1]} pixels is not 1/{scale} of its GT, '
+            f'{gt_path}: {gt_size[0]}x{gt_size[1]}')

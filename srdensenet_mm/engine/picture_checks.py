@@ -1,0 +1,172 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Finding pictures that are missing or no pairs before a run starts."""
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mmagic.registry import DATASETS
+from PIL import ExifTags, Image
+
+from srdensenet_mm.datasets.checked_pictures import CheckedPictures, size_fault
+from srdensenet_mm.errors import UserError
+
+_SKIP_HELP = "(set the dataset's on_bad_image='skip' to go on without such pictures)"
+_AGAIN = 'prepare it again with: python tools/prepare_dataset.py HR_FOLDER'
+# MMagic's SSIM looks through a window of 11 x 11 pixels.
+_WINDOW = 11
+
+
+def is_picture_dataset(dataset: dict) -> bool:
+    """Whether a dataset's config is of MMagic's ``BasicImageDataset``, on a local disk."""
+    kind = dataset.get('type')
+    kind = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return (kind.split('.')[-1] == 'BasicImageDataset' and bool(dataset.get('data_prefix'))
+            and not dataset.get('backend_args') and '://' not in str(dataset.get('data_root')))
+
+
+def check_twins(name: str, dataset: dict) -> list[dict]:
+    """Look whether all pictures of a dataset are there, without reading them.
+
+    Args:
+        name (str): The data loader's, for the message.
+        dataset (dict): Config of a ``BasicImageDataset``.
+
+    Returns:
+        list[dict]: The dataset's samples: ``img_path``, ``gt_path``, ...
+
+    Raises:
+        UserError: There is no picture, or one has no twin.
+    """
+    bare = {key: value for key, value in dataset.items() if key != 'on_bad_image'}
+    built = DATASETS.build(dict(bare, pipeline=[], lazy_init=True, _scope_='mmagic'))
+    infos, prefix = built.load_data_list(), built.data_prefix
+    if not infos:
+        raise UserError(f'{name}: {prefix[built.search_key]} holds no picture; {_AGAIN} '
+                        f'{dataset.get("data_root") or "OUT_FOLDER"}')
+    keys = [key for key in prefix if f'{key}_path' in infos[0]]
+    folders: dict[str, set[str]] = {}
+    missing = [(info, key) for info in infos for key in keys
+               if not _exists(info[f'{key}_path'], folders)]
+    if missing:
+        info, key = missing[0]
+        raise UserError(_missing(info[f'{key}_path'], [
+            info[f'{one}_path'] for one in keys if one != key], missing))
+    # Of two folders, MMagic lists one; a picture of the other that it does not
+    # name would be left out of the scores unsaid.
+    if not built.use_ann_file and not built.recursive:
+        for key in keys:
+            known = {info[f'{key}_path'] for info in infos}
+            alone = [str(path) for path in _pictures_in(prefix[key], built.img_suffix)
+                     if str(path) not in known]
+            if alone and key != built.search_key:
+                twin = Path(prefix[built.search_key]) / Path(alone[0]).name
+                raise UserError(_missing(twin, alone[:1], alone))
+    return infos
+
+
+def _exists(path: str, folders: dict[str, set[str]]) -> bool:
+    """Whether a file is there; each folder is listed once."""
+    folder, file = os.path.split(path)
+    if folder not in folders:
+        folders[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+    return file in folders[folder] and os.path.exists(path)
+
+
+def _pictures_in(folder: str, suffixes) -> Iterator[Path]:
+    for path in sorted(Path(folder).iterdir()):
+        if path.name.endswith(tuple(suffixes)) and not path.name.startswith('.'):
+            yield path
+
+
+def _missing(path: str | Path, twins: list[str], found: list) -> str:
+    twin = f', the twin of {twins[0]}' if twins else ''
+    more = f' (and {len(found) - 1} more)' if len(found) > 1 else ''
+    return f'{path}: there is no such file{twin}{more}; {_AGAIN}'
+
+
+def check_sizes(infos: list[dict], scale: int | None, min_side: int) -> None:
+    """Look at the sizes of pairs, as their files' headers say them.
+
+    Args:
+        infos (list[dict]): From :func:`check_twins`.
+        scale (int, optional): How many times larger GT must be; not looked at
+            where None.
+        min_side (int): The smallest side of a GT, in pixels, that the metrics
+            can score.
+
+    Raises:
+        UserError: Two pictures are no pair, or one is too small.
+    """
+    infos = [info for info in infos if 'img_path' in info and 'gt_path' in info]
+    with ThreadPoolExecutor(8) as pool:
+        sizes = list(pool.map(lambda info: (read_size(info['img_path']),
+                                            read_size(info['gt_path'])), infos))
+    for info, (img_size, gt_size) in zip(infos, sizes, strict=True):
+        if img_size and gt_size and scale:
+            fault = size_fault(info['img_path'], img_size, info['gt_path'], gt_size, scale)
+            if fault:
+                raise UserError(f'{fault}; {_AGAIN}')
+        if gt_size and min(gt_size) < min_side:
+            raise UserError(f'{info["gt_path"]}: {gt_size[0]}x{gt_size[1]} pixels is too small to '
+                            f'be scored: {min_side} to a side are needed, the border that the '
+                            'metrics crop off included; take it out')
+
+
+def read_size(path: str) -> tuple[int, int] | None:
+    """Width and height from a picture's header, as OpenCV would turn it.
+
+    None where the header says nothing: reading the picture will tell why.
+    """
+    try:
+        with Image.open(path) as picture:
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return picture.size[::-1] if turned else picture.size
+    except Exception:  # PIL raises many kinds for damaged files
+        return None
+
+
+def smallest_side(evaluators) -> int:
+    """The smallest GT side, in pixels, that MMagic's metrics can score."""
+    smallest = 1
+    for metric in _metrics(evaluators):
+        kind = str(metric.get('type', ''))
+        if kind.split('.')[-1] in ('PSNR', 'SSIM'):
+            window = _WINDOW if kind.endswith('SSIM') else 1
+            smallest = max(smallest, 2 * metric.get('crop_border', 0) + window)
+    return smallest
+
+
+def _metrics(evaluators) -> Iterator[dict]:
+    if isinstance(evaluators, (list, tuple)):
+        for one in evaluators:
+            yield from _metrics(one)
+    elif isinstance(evaluators, dict):
+        yield evaluators
+        yield from _metrics(evaluators.get('metrics'))
+
+
+def name_bad_pictures(loader, scale: int | None, is_training: bool):
+    """A data loader's config whose dataset names the file where it fails.
+
+    Args:
+        loader (dict | Sequence[dict]): Config of one data loader or several.
+        scale (int, optional): How many times larger GT must be.
+        is_training (bool): Whether bad pictures may be skipped: by the setting
+            ``on_bad_image='skip'`` of the dataset.
+
+    Returns:
+        dict | list[dict]: The same, with :class:`CheckedPictures` around every
+        ``BasicImageDataset``.
+    """
+    if isinstance(loader, (list, tuple)):
+        return [name_bad_pictures(one, scale, is_training) for one in loader]
+    if not loader or not is_picture_dataset(loader.get('dataset') or {}):
+        return loader
+    dataset = dict(loader['dataset'])
+    choice = dataset.pop('on_bad_image', 'raise')
+    if not is_training and choice != 'raise':
+        raise UserError(f'on_bad_image={choice!r} is for training: a score counts all pictures')
+    return dict(loader, dataset=dict(
+        type=CheckedPictures.__name__, dataset=dataset, scale=scale, on_bad_image=choice,
+        hint=_SKIP_HELP if is_training else f'({_AGAIN})'))
