@@ -1,11 +1,13 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import signal
 import threading
+from collections.abc import Iterator
 
 import torch
 from mmagic.registry import HOOKS
 from mmengine.dist import all_reduce, barrier, get_world_size
 from mmengine.hooks import EMAHook, Hook
+from torch.utils.data import DataLoader
 
 from srdensenet_mm.errors import UserError
 
@@ -43,6 +45,9 @@ class SaveOnSignalHook(Hook):
             runner.logger.warning('SaveOnSignalHook: signals reach the main thread alone, and '
                                   'this is not it; SIGTERM will not save')
             return
+        for loader in _loaders(runner):
+            if loader.num_workers and not isinstance(loader.worker_init_fn, _DeafWorker):
+                loader.worker_init_fn = _DeafWorker(loader.worker_init_fn)
         for number in _SIGNALS:
             self._previous[number] = signal.signal(number, self._receive)
 
@@ -111,6 +116,31 @@ class SaveOnSignalHook(Hook):
         barrier()
         self.restore()
         raise SystemExit(128 + number)
+
+
+class _DeafWorker:
+    """Initializes a data loader's worker that a signal does not end.
+
+    torchrun and terminals signal a whole process group. A worker that obeyed
+    would make torch raise an error at any moment of the saving. Workers end
+    with the process that they work for.
+    """
+
+    def __init__(self, init=None):
+        self.init = init
+
+    def __call__(self, worker: int) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        if self.init is not None:
+            self.init(worker)
+
+
+def _loaders(runner) -> Iterator[DataLoader]:
+    """The loaders whose workers live, or may live, while a model trains."""
+    for loop in (runner.train_loop, runner.val_loop):
+        loaders = getattr(loop, 'dataloaders', None) or [getattr(loop, 'dataloader', None)]
+        yield from (loader for loader in loaders if isinstance(loader, DataLoader))
 
 
 def _whole_step(runner) -> bool:
