@@ -20,6 +20,7 @@ slurm_run() {
     else
         per_node=${NTASKS_PER_NODE:-$ntasks}
     fi
+    [ -z "${PORT:-}" ] || export MASTER_PORT=$PORT
     # Options of the user's own may be several words.
     # shellcheck disable=SC2206
     srun_args+=(${SRUN_ARGS:-})

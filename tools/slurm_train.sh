@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 # Train on a Slurm cluster.
-#   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [SRUN_ARGS=...] \
+#   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=5] [PORT=29500] [SRUN_ARGS=...] \
 #       tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of tools/train.py]
 # GPUS=0 with NTASKS=N trains N processes on CPUs.
 set -euo pipefail
