@@ -10,7 +10,8 @@ scores and exit statuses as JSON on the last line::
 
 A job is ``dict(tool='train' | 'test', config=..., work_dir=..., processes=N)``
 with optional ``cfg_options``, ``checkpoint`` (test), ``resume``, ``amp`` and
-``auto_scale_lr`` (train), and ``signal`` (to each process once it trains).
+``auto_scale_lr`` (train), ``launcher`` (``'slurm'`` in place of ``'pytorch'``),
+and ``signal`` (to each process once it trains).
 """
 import json
 import os
@@ -56,17 +57,25 @@ def free_port():
         return one.getsockname()[1]
 
 
+def environment(launcher, rank, processes):
+    """What a launcher tells its processes."""
+    if launcher == 'slurm':
+        return dict(SLURM_PROCID=rank, SLURM_LOCALID=rank, SLURM_NTASKS=processes,
+                    SLURM_NODELIST='here', SLURM_NNODES=1)
+    return dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, MASTER_ADDR='127.0.0.1')
+
+
 def run_job(job):
     from mmengine.dist import is_main_process
 
     from srdensenet_mm.engine.running import load_config, save_scores, test, train
-    processes = job.get('processes', 1)
+    processes, launcher = job.get('processes', 1), job.get('launcher', 'pytorch')
     work_dir = Path(job['work_dir'])
     work_dir.mkdir(parents=True, exist_ok=True)
 
     def call():
         cfg = load_config(job['config'], str(work_dir), job.get('cfg_options'),
-                          'pytorch' if processes > 1 else 'none')
+                          launcher if processes > 1 else 'none')
         if job['tool'] == 'train':
             train(cfg, job.get('resume', False), job.get('amp', False),
                   job.get('auto_scale_lr', False))
@@ -77,10 +86,11 @@ def run_job(job):
 
     port = free_port()
     children = [
-        fork(call, work_dir / 'log.txt', RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes,
-             MASTER_ADDR='127.0.0.1', MASTER_PORT=port) for rank in range(processes)]
+        fork(call, work_dir / 'log.txt', MASTER_PORT=port,
+             **environment(launcher, rank, processes)) for rank in range(processes)]
     if 'signal' in job:
-        while not list(work_dir.parent.glob('losses.txt.*')):
+        limit = time.monotonic() + 60
+        while not list(work_dir.parent.glob('losses.txt.*')) and time.monotonic() < limit:
             time.sleep(0.01)
         for child in children:
             os.kill(child, getattr(signal, job['signal']))
@@ -96,4 +106,8 @@ if __name__ == '__main__':
     import tiny_training  # noqa: F401
 
     import srdensenet_mm.engine.running  # noqa: F401
-    print(json.dumps([run_job(job) for job in json.loads(Path(sys.argv[1]).read_text())]))
+    jobs = json.loads(Path(sys.argv[1]).read_text())
+    if any("default_scope = 'mmagic'" in Path(job['config']).read_text() for job in jobs):
+        from mmagic.utils import register_all_modules
+        register_all_modules(init_default_scope=False)
+    print(json.dumps([run_job(job) for job in jobs]))

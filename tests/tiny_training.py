@@ -8,6 +8,7 @@ validation and a best checkpoint. Configs name these parts with
 """
 import os
 import random
+import signal
 import time
 
 import numpy as np
@@ -16,10 +17,12 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
 from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS, OPTIM_WRAPPERS
 from torch import nn
 
 from srdensenet_mm import engine
+from srdensenet_mm.errors import UserError
 from srdensenet_mm.models import SRDenseNet
 
 # MMEngine's own scope finds them too, and spares a test the import of all of MMagic.
@@ -41,11 +44,13 @@ class TinyPairs(torch.utils.data.Dataset):
     Args:
         size (int): Number of pictures.
         bad (int, optional): The picture whose values are NaN.
+        fixed (bool): The same crop each time instead.
     """
 
     metainfo = dict(dataset_type='tiny')
 
-    def __init__(self, size=11, bad=None):
+    def __init__(self, size=11, bad=None, fixed=False):
+        self.fixed = fixed
         generator = torch.Generator().manual_seed(7)
         pictures = torch.rand(size, 1, 6, 6, generator=generator)
         self.pictures = nn.functional.interpolate(pictures, scale_factor=4, mode='bicubic')
@@ -57,8 +62,10 @@ class TinyPairs(torch.utils.data.Dataset):
 
     def __getitem__(self, index):
         top, left = np.random.randint(0, 8), random.randint(0, 8)
-        gt = self.pictures[index][:, top:top + 16, left:left + 16]
-        gt = gt + 0.01 * torch.rand(1)
+        noise = 0.01 * torch.rand(1)
+        if self.fixed:
+            top, left, noise = 0, 0, 0
+        gt = self.pictures[index][:, top:top + 16, left:left + 16] + noise
         lr = nn.functional.avg_pool2d(gt, 2)
         return dict(inputs=lr, data_samples=Sample(gt, f'picture{int(index)}.png'))
 
@@ -98,6 +105,47 @@ class TinyPSNR(BaseMetric):
         return dict(PSNR=float(-10 * np.log10(np.mean(results))), count=len(results))
 
 
+@OPTIM_WRAPPERS.register_module(force=True)
+class RecordGradients(OptimWrapper):
+    """Writes the gradients of each step to a file, before they are clipped.
+
+    Args:
+        path (str): ``{path}.{step}.{rank}`` becomes a list of tensors.
+    """
+
+    def __init__(self, path, **kwargs):
+        super().__init__(**kwargs)
+        self.path, self.steps = path, 0
+
+    def step(self, **kwargs):
+        gradients = [parameter.grad.clone() for group in self.param_groups
+                     for parameter in group['params']]
+        torch.save(gradients, f'{self.path}.{self.steps}.{os.environ.get("RANK", 0)}')
+        self.steps += 1
+        super().step(**kwargs)
+
+
+@HOOKS.register_module(force=True)
+class EndRank(Hook):
+    """Ends processes, as a user's mistake or the machine would.
+
+    Args:
+        ranks (Sequence[int]): Which of several.
+        iteration (int): After how many iterations.
+        how (str): ``'raise'`` or ``'kill'``.
+    """
+
+    def __init__(self, ranks, iteration, how):
+        self.ranks, self.iteration, self.how = ranks, iteration, how
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if int(os.environ.get('RANK', 0)) not in self.ranks or runner.iter + 1 != self.iteration:
+            return
+        if self.how == 'kill':
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise UserError('this is the mistake')
+
+
 @HOOKS.register_module(force=True)
 class RecordLosses(Hook):
     """Appends a line to a file after each iteration: number, loss, files.
@@ -122,7 +170,7 @@ def tiny_config(folder, max_iters=60, interval=10, pause=0.0, num_workers=1, bat
              dict(type='StopOnInvalidLossHook'), dict(type='SaveOnSignalHook'), *more_hooks]
     if ema:
         hooks.append(dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.05))
-    val_dataset = dict(type='TinyPairs', size=5)
+    val_dataset = dict(type='TinyPairs', size=5, fixed=True)
     cfg = Config(dict(
         default_scope=scope,
         custom_imports=dict(imports=['srdensenet_mm', 'tiny_training'], allow_failed_imports=False),

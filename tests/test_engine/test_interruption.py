@@ -1,0 +1,247 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Kills, signals, full disks and numbers gone wrong, on a tiny training."""
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from tiny_training import tiny_config
+
+from srdensenet_mm.engine import InvalidLossError
+from srdensenet_mm.engine.running import load_config, train
+from srdensenet_mm.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@HOOKS.register_module(force=True)
+class DoAt(Hook):
+    """Calls one of the functions below at a moment, before the other hooks act."""
+
+    priority = 'HIGHEST'
+
+    def __init__(self, what, iteration, moment='after_train_iter'):
+        self.what, self.iteration, self.moment = what, iteration, moment
+
+    def _act(self, runner, moment, done):
+        if moment == self.moment and done == self.iteration:
+            ACTIONS[self.what](runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self._act(runner, 'after_train_iter', runner.iter + 1)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if batch_idx == 1:
+            self._act(runner, 'after_val_iter', runner.iter)
+
+    def after_val_epoch(self, runner, metrics=None):
+        self._act(runner, 'after_val_epoch', runner.iter)
+
+
+def _fail(runner):
+    raise RuntimeError('the machine went away')
+
+
+def _spoil_weights(runner):
+    with torch.no_grad():
+        runner.model.generator.conv_last.weight[0, 0, 0, 0] = float('inf')
+
+
+def _limit_files(runner):
+    # As with a full disk, writing fails in the middle of a file.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+
+
+def _lift_limit(runner=None):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+ACTIONS = dict(
+    fail=_fail,
+    spoil_weights=_spoil_weights,
+    limit_files=_limit_files,
+    lift_limit=_lift_limit,
+    sigterm=lambda runner: os.kill(os.getpid(), signal.SIGTERM),
+    sigint=lambda runner: os.kill(os.getpid(), signal.SIGINT))
+
+
+def _train(folder, resume=False, cfg_options=None, **settings):
+    folder.mkdir(exist_ok=True)
+    settings = {**dict(max_iters=30, num_workers=0), **settings}
+    cfg = load_config(str(tiny_config(folder, **settings)), str(folder / 'work'), cfg_options)
+    cfg.experiment_name = uuid.uuid4().hex  # else runs of the same second share their records
+    return train(cfg, resume=resume)
+
+
+def _checkpoint(folder, name='iter_30.pth'):
+    return torch.load(folder / 'work' / name, weights_only=True)
+
+
+def _names(folder):
+    return sorted(path.name for path in (folder / 'work').iterdir()
+                  if path.suffix == '.pth' or path.name == 'last_checkpoint')
+
+
+def _assert_same(first, second):
+    for part in ('state_dict', 'ema_state_dict'):
+        assert first[part].keys() == second[part].keys()
+        for key, value in first[part].items():
+            assert torch.equal(value, second[part][key]), key
+    assert first['param_schedulers'] == second['param_schedulers']
+    for i, state in first['optimizer']['state'].items():
+        for key, value in state.items():
+            assert torch.equal(value, second['optimizer']['state'][i][key])
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    """Tiny networks lose time to a second one, most of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory):
+    """A training that nothing happens to."""
+    folder = tmp_path_factory.mktemp('alone')
+    _train(folder)
+    return folder
+
+
+def _losses(folder):
+    return (folder / 'losses.txt.0').read_text().splitlines()
+
+
+def test_training_learns_and_keeps_what_it_should(alone):
+    values = [float.fromhex(line.split()[1]) for line in _losses(alone)]
+    assert sum(values[-5:]) < sum(values[:5]) / 2
+    names = _names(alone)
+    assert names[1:] == ['iter_20.pth', 'iter_30.pth', 'last_checkpoint']
+    assert names[0].startswith('best_PSNR_iter_')
+    assert (alone / 'work/last_checkpoint').read_text() == str(alone / 'work/iter_30.pth')
+
+
+@pytest.mark.parametrize('number, status', [('sigterm', 143), ('sigint', 130)])
+@pytest.mark.parametrize('iteration', [13, 20])
+def test_signal_saves_and_resume_is_exact(tmp_path, alone, number, status, iteration, capfd):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as leaving:
+        _train(tmp_path, more_hooks=[dict(type='DoAt', what=number, iteration=iteration)])
+    assert leaving.value.code == status
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    saved = tmp_path / f'work/iter_{iteration}.pth'
+    assert saved.exists()
+    output = ''.join(capfd.readouterr())
+    assert re.search(f'after iteration {iteration}: saved {saved}.*--resume', output)
+    # With a worker this time: what is drawn does not depend on who draws it.
+    _train(tmp_path, resume=True, num_workers=1)
+    assert _losses(tmp_path) == _losses(alone)
+    _assert_same(_checkpoint(tmp_path), _checkpoint(alone))
+    assert [name for name in _names(tmp_path) if 'best' in name] == [
+        name for name in _names(alone) if 'best' in name]
+
+
+def test_signal_while_validating_saves_the_weights_as_trained(tmp_path, alone):
+    # The averages are in the model's place then.
+    with pytest.raises(SystemExit):
+        _train(tmp_path, cfg_options={'default_hooks.checkpoint.interval': 15}, more_hooks=[
+            dict(type='DoAt', what='sigterm', iteration=20, moment='after_val_iter')])
+    _assert_same(_checkpoint(tmp_path, 'iter_20.pth'), _checkpoint(alone, 'iter_20.pth'))
+    _train(tmp_path, resume=True)
+    _assert_same(_checkpoint(tmp_path), _checkpoint(alone))
+
+
+def test_best_stays_the_best_where_its_validation_was_cut_short(tmp_path, alone):
+    # 20 is better than 10. The run dies after saving iteration 20 and before
+    # the validation's result counts.
+    with pytest.raises(RuntimeError, match='went away'):
+        _train(tmp_path, more_hooks=[
+            dict(type='DoAt', what='fail', iteration=20, moment='after_val_epoch')])
+    assert 'best_PSNR_iter_10.pth' in _names(tmp_path)
+    _train(tmp_path, resume=True)
+    assert _names(tmp_path) == _names(alone)
+    hubs = [_checkpoint(folder)['message_hub']['runtime_info'] for folder in (tmp_path, alone)]
+    assert hubs[0]['best_score'] == hubs[1]['best_score']
+
+
+def test_resume_before_the_first_checkpoint_starts_anew(tmp_path, alone):
+    with pytest.raises(RuntimeError, match='went away'):
+        _train(tmp_path, more_hooks=[dict(type='DoAt', what='fail', iteration=5)])
+    _train(tmp_path, resume=True)
+    assert _losses(tmp_path)[4:] == _losses(alone)  # four lines, then all of them
+
+
+def test_invalid_loss_names_the_batch_and_saves_nothing(tmp_path):
+    # Met after some checkpoints, in an order that follows from the seed alone.
+    with pytest.raises(InvalidLossError) as stop:
+        _train(tmp_path, bad=6, max_iters=30, batch_size=1, interval=2, dropout=0.)
+    message = str(stop.value)
+    done = len(_losses(tmp_path))  # the bad iteration is not among them
+    assert f'loss is nan at iteration {done + 1}, learning rate 0.0' in message
+    assert 'the batch: picture6.png;' in message and '\n' not in message
+    last = done // 2 * 2
+    assert last >= 2, 'choose another bad picture: this one comes before any checkpoint'
+    assert f'the last good checkpoint: {tmp_path}/work/iter_{last}.pth' in message
+    assert (tmp_path / 'work/last_checkpoint').read_text().endswith(f'iter_{last}.pth')
+    saved = _checkpoint(tmp_path, f'iter_{last}.pth')
+    assert all(torch.isfinite(value).all() for value in saved['state_dict'].values())
+    assert max(int(re.search(r'\d+', name)[0]) for name in _names(tmp_path)
+               if name.startswith('iter')) == last
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path, alone):
+    with pytest.raises(InvalidLossError, match=r'conv_last.weight.*iteration 20.*iter_10.pth'):
+        _train(tmp_path, more_hooks=[dict(type='DoAt', what='spoil_weights', iteration=20)])
+    assert 'iter_20.pth' not in _names(tmp_path) and 'iter_10.pth' in _names(tmp_path)
+    _train(tmp_path, resume=True)
+    _assert_same(_checkpoint(tmp_path), _checkpoint(alone))
+
+
+def test_full_disk_leaves_the_last_good_checkpoint(tmp_path, alone, capfd):
+    try:
+        _train(tmp_path, interval=5, more_hooks=[
+            dict(type='DoAt', what='limit_files', iteration=13),
+            dict(type='DoAt', what='lift_limit', iteration=22)])
+    finally:
+        _lift_limit()
+    output = ''.join(capfd.readouterr())
+    assert re.search(r'iter_15.pth: cannot be written \(.*\); the last good checkpoint is '
+                     r'\S*/iter_10.pth; training goes on', output)
+    _assert_same(_checkpoint(tmp_path), _checkpoint(alone))
+    # 15 and 20 failed, 25 and 30 did not: nothing half-written, nothing forgotten.
+    assert [name for name in _names(tmp_path) if not name.startswith('best')] == [
+        'iter_25.pth', 'iter_30.pth', 'last_checkpoint']
+
+
+def test_full_disk_at_the_last_save_is_an_error(tmp_path):
+    try:
+        with pytest.raises(UserError, match=r'iter_30.pth: cannot be written.*good.*iter_20.pth'):
+            _train(tmp_path, more_hooks=[dict(type='DoAt', what='limit_files', iteration=28)])
+    finally:
+        _lift_limit()
+    assert (tmp_path / 'work/last_checkpoint').read_text().endswith('iter_20.pth')
+    assert torch.load(tmp_path / 'work/iter_20.pth', weights_only=True)
+    assert not list((tmp_path / 'work').glob('.*'))
+
+
+def test_survives_sigkill(tmp_path):
+    """Four kills here; the benchmark does as many as one likes."""
+    out = tmp_path / 'counts.json'
+    run = subprocess.run(
+        [sys.executable, ROOT / 'benchmarks/kill_and_resume.py', '--kills', '4', '--iters', '80',
+         '--out', str(out)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    counts = json.loads(out.read_text())
+    assert counts['kills'] == 4 and len(counts['kills_by_moment']) == 4
+    assert counts['iterations_that_differ'] == counts['final_state_differs_in'] == []

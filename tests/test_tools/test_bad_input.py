@@ -1,0 +1,399 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""tools/train.py, test.py and prepare_dataset.py on whatever users have.
+
+Each input gives the right result, or one line that names the file and the
+reason, a non-zero exit status, and nothing half-written.
+"""
+import json
+import os
+import pickle
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from picture_corpus import as_nobody, make_rgb, write, write_bad, write_good
+from run_tools_here import call_tool, refused, unique_name
+
+from srdensenet_mm.datasets import matlab_bicubic, read_rgb
+from srdensenet_mm.models import SRDenseNet
+
+NETWORK = dict(upscale_factor=4, mid_channels=4, num_blocks=1, num_layers=2, growth_rate=4,
+               bottleneck_channels=4)
+BORDER = 4
+
+
+def write_config(path, **changes):
+    """A recipe of the smallest sizes: LR folders LR, GT folders GT, HR pictures in HR."""
+    folder = path.parent
+    load = [dict(type='LoadImageFromFile', key=key, color_type='color', channel_order='rgb')
+            for key in ('img', 'gt')]
+    pairs = dict(type='BasicImageDataset', data_root=str(folder),
+                 data_prefix=dict(img='LR', gt='GT'), pipeline=[*load, dict(type='PackInputs')])
+    evaluator = dict(type='Evaluator', metrics=[
+        dict(type=metric, crop_border=BORDER, convert_to='Y') for metric in ('PSNR', 'SSIM')])
+    loader = dict(num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+                  dataset=pairs)
+    cfg = dict(
+        default_scope='mmagic',
+        custom_imports=dict(imports=['srdensenet_mm'], allow_failed_imports=False),
+        model=dict(type='LumaEditModel', generator=dict(type='SRDenseNet', **NETWORK),
+                   pixel_loss=dict(type='L1Loss'),
+                   data_preprocessor=dict(type='DataPreprocessor', mean=[0.], std=[255.])),
+        train_dataloader=dict(
+            batch_size=2, num_workers=0, sampler=dict(type='InfiniteSampler', shuffle=True),
+            dataset=dict(type='HRFolderDataset', data_root=str(folder / 'HR'), cache_gib=0,
+                         pipeline=[dict(type='RandomPatchPair', scale=4, gt_patch_size=24),
+                                   dict(type='PackInputs')])),
+        train_cfg=dict(type='ResumableIterTrainLoop', max_iters=12, val_interval=100),
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-3)),
+        test_dataloader=[loader], test_evaluator=[evaluator], test_cfg=dict(type='MultiTestLoop'),
+        default_hooks=dict(
+            logger=dict(type='LoggerHook'),
+            checkpoint=dict(type='SafeCheckpointHook', by_epoch=False, interval=100)))
+    cfg.update(changes)
+    folder.mkdir(parents=True, exist_ok=True)
+    Config(cfg).dump(str(path))
+    return path
+
+
+def pairs_for_training(folder, **changes):
+    """The training set that MMagic's conventional layout would be."""
+    load = [dict(type='LoadImageFromFile', key=key, color_type='color', channel_order='rgb')
+            for key in ('img', 'gt')]
+    return dict(
+        batch_size=2, num_workers=0, sampler=dict(type='InfiniteSampler', shuffle=True),
+        dataset=dict(type='BasicImageDataset', data_root=str(folder),
+                     data_prefix=dict(img='LR', gt='GT'),
+                     pipeline=[*load, dict(type='SetValues', dictionary=dict(scale=4)),
+                               dict(type='PairedRandomCrop', gt_patch_size=24),
+                               dict(type='PackInputs')], **changes))
+
+
+def write_pair(folder, name, seed=0, height=48, width=60):
+    gt = make_rgb(seed, height, width)
+    write(folder / 'GT' / name, gt)
+    return write(folder / 'LR' / name, matlab_bicubic(gt, 4))
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder whose name is hard to handle, with a config, a checkpoint and two pairs."""
+    folder = tmp_path / 'mit Leerzeichen, schön 晴れ'
+    write_config(folder / 'config.py')
+    torch.manual_seed(0)
+    torch.save(SRDenseNet(**NETWORK).state_dict(), folder / 'network.pth')
+    for i in range(2):
+        write_pair(folder, f'bild {i}.png', i)
+    return folder
+
+
+def arguments(place, *options):
+    return [place / 'config.py', *options, '--work-dir', place / 'work', '--cfg-options',
+            unique_name()]
+
+
+def score(place, checkpoint='network.pth', out='scores.json'):
+    return arguments(place, place / checkpoint, '--out', place / out)
+
+
+def assert_nothing_written(place):
+    assert not (place / 'scores.json').exists()
+    assert not list(place.rglob('*.pth.tmp')) and not list((place / 'work').rglob('iter_*'))
+    assert not [path for path in place.rglob('.*') if path.is_file()]
+
+
+def test_a_good_set_is_scored(place):
+    network = SRDenseNet(**NETWORK)
+    network.conv_last.weight.data.zero_()
+    network.conv_last.bias.data.fill_(0.5)
+    torch.save(network.state_dict(), place / 'network.pth')
+    errors = []
+    for path in (place / 'GT').iterdir():
+        gray = make_rgb(len(errors), 48, 60)[..., :1].repeat(3, axis=2)
+        write(path, gray)
+        write(place / 'LR' / path.name, matlab_bicubic(gray, 4))
+        # Y of 127.5 is a gray of 129.8, which becomes 130.
+        error = (130. - gray[..., 0]) * 219 / 255
+        errors.append(np.square(error[BORDER:-BORDER, BORDER:-BORDER]).mean())
+    status, _, err = call_tool('test', *score(place))
+    assert status == 0, err
+    scores = json.loads((place / 'scores.json').read_text())
+    expected = np.mean(10 * np.log10(255**2 / np.array(errors)))
+    assert scores['PSNR'] == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.parametrize('text, reason', [
+    (None, 'no such config'),
+    ('model = dict(', 'not a valid config: SyntaxError'),
+    ("_base_ = './gone.py'", 'gone.py'),
+    ('1 / 0', 'ZeroDivisionError'),
+    ('x = 1', 'has no model'),
+    ("model = dict(type='NoSuchModel')", 'NoSuchModel'),
+])
+def test_broken_configs(place, text, reason):
+    config = place / 'config.py'
+    whole = config.read_text()
+    config.unlink()
+    if text is not None:
+        config.write_text(whole + text if text.startswith(('model', '1')) else text)
+    for tool, rest in (('train', []), ('test', [place / 'network.pth'])):
+        line = refused(tool, *arguments(place, *rest))
+        assert 'config.py' in line and reason in line, line
+    assert_nothing_written(place)
+
+
+@pytest.mark.parametrize('option, named', [
+    ('model.generator.upscale_factor=5', 'upscale_factor'),
+    ('model.generator.nonsense=5', 'nonsense'),
+    ('train_dataloader.dataset.pipeline.0.gt_patch_size=2', 'gt_patch_size'),
+    ('optim_wrapper.optimizer.type=NoSuchOptimizer', 'NoSuchOptimizer'),
+    ('train_cfg.type=NoSuchLoop', 'NoSuchLoop')])
+def test_settings_that_cannot_be_built(place, option, named):
+    write(place / 'HR/x.png', make_rgb())
+    line = refused('train', *arguments(place), option)
+    assert named in line and 'https' not in line, line
+    assert_nothing_written(place)
+
+
+class Bomb:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def write_checkpoint(kind, path):
+    """A checkpoint that is no use; returns the reason that must be given."""
+    whole = path.read_bytes()
+    content = torch.load(path)
+    if kind == 'missing':
+        path.unlink()
+        return 'no such checkpoint'
+    if kind == 'empty':
+        path.write_bytes(b'')
+        return 'is empty'
+    if kind == 'text':
+        path.write_text('no checkpoint\n' * 20)
+        return 'not a checkpoint'
+    if kind == 'cut':
+        path.write_bytes(whole[:len(whole) // 2])
+        return 'damaged'
+    if kind == 'bomb':
+        torch.save(dict(content, more=Bomb(f'touch "{path.parent}/exploded"')), path)
+        return 'could run code'
+    if kind == 'plain bomb':
+        path.write_bytes(pickle.dumps(Bomb(f'touch "{path.parent}/exploded"')))
+        return 'checkpoint'
+    if kind == 'scale':
+        torch.save(SRDenseNet(**dict(NETWORK, upscale_factor=2)).state_dict(), path)
+        return 'does not fit the config'
+    if kind == 'depth':
+        torch.save(SRDenseNet(**dict(NETWORK, num_layers=3)).state_dict(), path)
+        return 'does not fit the config'
+    assert kind == 'nan'
+    torch.save({key: value * float('nan') for key, value in content.items()}, path)
+    return 'NaN'
+
+
+@pytest.mark.parametrize('kind', ['missing', 'empty', 'text', 'cut', 'bomb', 'plain bomb', 'scale',
+                                  'depth', 'nan'])
+def test_bad_checkpoints(place, kind):
+    write(place / 'HR/x.png', make_rgb())
+    reason = write_checkpoint(kind, place / 'network.pth')
+    line = refused('test', *score(place))
+    assert 'network.pth' in line and reason in line, line
+    # To go on from it is refused as well.
+    line = refused('train', *arguments(place, '--resume', place / 'network.pth'))
+    assert 'network.pth' in line and (reason in line or kind in ('scale', 'depth')), line
+    assert not (place / 'exploded').exists()
+    assert_nothing_written(place)
+
+
+def spoil_pair(kind, place):
+    """Spoil a test set; returns what must be said of it."""
+    lr, gt = place / 'LR/bild 1.png', place / 'GT/bild 1.png'
+    if kind == 'no folder':
+        shutil.rmtree(place / 'LR')
+        return f'no folder {place}/LR'
+    if kind == 'empty folder':
+        for path in (place / 'LR').iterdir():
+            path.unlink()
+        return f'{place}/LR holds no picture|LR/bild 0.png: there is no such file, the twin of'
+    if kind == 'no LR':
+        lr.unlink()
+        return f'{lr}: there is no such file, the twin of {gt}'
+    if kind == 'no GT':
+        gt.unlink()
+        return f'{gt}: there is no such file, the twin of {lr}'
+    if kind == 'LR size':
+        write(lr, make_rgb(height=12, width=16))
+        return f'{lr}: 16x12 pixels is not 1/4 of its GT, {gt}: 60x48'
+    if kind == 'LR turned':
+        write(lr, np.rot90(read_rgb(lr)))
+        return f'{lr}: 12x15 pixels is not 1/4'
+    if kind == 'one pixel':
+        write(lr, make_rgb(height=1, width=1))
+        write(gt, make_rgb(height=4, width=4))
+        return f'{gt}: 4x4 pixels is too small'
+    if kind == 'cut':
+        noise = np.random.default_rng(0).integers(0, 256, (48, 60, 3), np.uint8)
+        content = write(gt, noise).read_bytes()
+        gt.write_bytes(content[:len(content) // 2])
+        return f'{gt}: is no picture that OpenCV reads, or is damaged'
+    if kind == 'text':
+        gt.write_text('no picture')
+        return f'{gt}: is no picture'
+    if kind == 'zero bytes':
+        lr.write_bytes(b'')
+        return f'{lr}: is empty'
+    assert kind == 'dangling link'
+    lr.unlink()
+    lr.symlink_to(place / 'gone.png')
+    return f'{lr}: there is no such file'
+
+
+KINDS = ['no folder', 'empty folder', 'no LR', 'no GT', 'LR size', 'LR turned', 'one pixel', 'cut',
+         'text', 'zero bytes', 'dangling link']
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_bad_test_sets(place, kind):
+    said = spoil_pair(kind, place).split('|')
+    line = refused('test', *score(place))
+    assert any(one in line for one in said), line
+    assert_nothing_written(place)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_bad_pairs_to_train_on(place, kind):
+    write_config(place / 'config.py', train_dataloader=pairs_for_training(place))
+    said = spoil_pair(kind, place).split('|')
+    line = refused('train', *arguments(place))
+    if kind == 'one pixel':  # too small for the patch
+        said = ['LQ (1, 1) is smaller than patch size']
+    assert any(one in line for one in said), line
+    assert_nothing_written(place)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_bad_pair_can_be_skipped(place, workers):
+    loader = dict(pairs_for_training(place, on_bad_image='skip'), num_workers=workers)
+    write_config(place / 'config.py', train_dataloader=loader)
+    spoil_pair('LR size', place)
+    status, _, err = call_tool('train', *arguments(place))
+    assert status == 0, err
+    assert (place / 'work/iter_12.pth').exists()
+
+
+def test_every_sort_of_picture_is_scored(place):
+    """What a twin holds is read as MMagic reads it; GT of equal content scores the same."""
+    good = write_good(place / 'corpus')
+    for folder in ('LR', 'GT'):
+        shutil.rmtree(place / folder)
+    for i, path in enumerate(good):
+        if path.suffix.lower() == '.png':
+            rgb = read_rgb(path)[:48, :60]
+            (place / 'GT').mkdir(exist_ok=True)
+            write(place / f'LR/{i}.png', matlab_bicubic(np.ascontiguousarray(rgb), 4))
+            write(place / f'GT/{i}.png', rgb)
+            if rgb.shape == read_rgb(path).shape:
+                shutil.copy(path, place / f'GT/{i}.png')
+    status, _, err = call_tool('test', *score(place))
+    assert status == 0, err
+    assert np.isfinite(list(json.loads((place / 'scores.json').read_text()).values())).all()
+
+
+def test_a_wide_panorama_is_scored_and_trained_on(place):
+    write_pair(place, 'wide.png', height=24, width=40_000)
+    status, _, err = call_tool('test', *score(place))
+    assert status == 0, err
+    write(place / 'HR/wide.png', make_rgb(height=24, width=40_000))
+    status, _, err = call_tool('train', *arguments(place))
+    assert status == 0, err
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_bad_pictures_in_a_training_folder(place, workers):
+    write(place / 'HR/good.png', make_rgb())
+    bad = write_bad(place / 'all bad')
+    for path, reason in bad.items():
+        shutil.rmtree(place / 'HR/one', ignore_errors=True)
+        (place / 'HR/one').mkdir()
+        path.rename(place / 'HR/one' / path.name)
+        if workers and path.name not in ('cut.png', 'narrow.png'):
+            continue  # one of each sort is enough
+        line = refused('train', *arguments(place), f'train_dataloader.num_workers={workers}')
+        assert f'HR/one/{path.name}' in line and reason in line and "'skip'" in line, line
+        assert_nothing_written(place)
+
+
+def test_bad_pictures_are_skipped(place):
+    write(place / 'HR/good.png', make_rgb())
+    write_bad(place / 'HR/bad')
+    status, _, err = call_tool('train', *arguments(place),
+                               'train_dataloader.dataset.on_bad_image=skip')
+    assert status == 0, err
+    assert (place / 'work/iter_12.pth').exists()
+    (log,) = (place / 'work').rglob('*.log')
+    assert log.read_text().count('skipped, number') >= 1
+
+
+def test_folders_to_train_on(place):
+    line = refused('train', *arguments(place))
+    assert f'{place}/HR: no such folder' in line
+    (place / 'HR').mkdir()
+    assert f'{place}/HR: holds no picture' in refused('train', *arguments(place))
+    # A loop of links is entered once.
+    write(place / 'HR/x.png', make_rgb())
+    (place / 'HR/again').symlink_to(place / 'HR')
+    assert call_tool('train', *arguments(place))[0] == 0
+
+
+def test_what_may_not_be_read():
+    place = Path(tempfile.mkdtemp(prefix='may not be read '))
+    try:
+        place.chmod(0o777)
+        write_config(place / 'config.py')
+        torch.save(SRDenseNet(**NETWORK).state_dict(), place / 'network.pth')
+        write_pair(place, 'x.png')
+        write(place / 'HR/x.png', make_rgb())
+        for path in (place / 'GT/x.png', place / 'HR/x.png'):
+            path.chmod(0)
+        with as_nobody():
+            if os.access(place / 'GT/x.png', os.R_OK, effective_ids=True):
+                pytest.skip('permissions mean nothing here')
+            assert f'{place}/GT/x.png: cannot be read' in refused('test', *score(place))
+            assert f'{place}/HR/x.png: cannot be read' in refused('train', *arguments(place))
+            line = refused('prepare_dataset', place / 'HR', place / 'out')
+            assert f'{place}/HR/x.png: cannot be read' in line
+    finally:
+        shutil.rmtree(place)
+
+
+@pytest.mark.parametrize('folder, reason', [
+    ('missing', 'no such folder'), ('empty', 'holds no picture'), ('file', 'no such folder')])
+def test_prepare_refuses_folders(tmp_path, folder, reason):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'file').write_text('x')
+    line = refused('prepare_dataset', tmp_path / folder, tmp_path / 'out')
+    assert f'{tmp_path}/{folder}: {reason}' in line
+    assert not (tmp_path / 'out').exists()
+
+
+def test_prepare_names_every_bad_picture(tmp_path):
+    good, bad = write_good(tmp_path / 'hr'), write_bad(tmp_path / 'hr/bad')
+    (tmp_path / 'hr/loop').symlink_to(tmp_path / 'hr')
+    status, out, err = call_tool('prepare_dataset', tmp_path / 'hr', tmp_path / 'out', '--scales',
+                                 '4')
+    assert status == 1
+    assert f'{len(good)} pictures written, 0 were up to date, {len(bad)} failed' in out
+    lines = [line for line in err.splitlines() if line.startswith('failed: ')]
+    for path, reason in bad.items():
+        assert len([line for line in lines if str(path) in line and reason in line]) >= 1
+    made = {path.stem for path in (tmp_path / 'out/LRbicx4').iterdir()}
+    assert made == {path.stem for path in good}
