@@ -60,5 +60,5 @@ class DenseBlock(BaseModule):
         """
         maps = [F.relu(first)]
         for conv in self.layers[1:]:
-            maps.append(F.relu(conv(torch.cat(maps, dim=1))))
+            maps.append(F.relu_(conv(torch.cat(maps, dim=1))))
         return torch.cat(maps, dim=1)

@@ -19,7 +19,7 @@ from .deconv_upsampler import DeconvUpsampler
 # Without gradients, pixels of the bottleneck go through in pieces whose widest
 # maps take about this many bytes: small enough for memory, large enough for
 # the matrix product.
-_PIECE_BYTES = 4 * 2**20
+_PIECE_BYTES = 8 * 2**20
 
 
 def can_be_pixelwise(upsampler: nn.Module, conv_last: nn.Conv2d) -> bool:
@@ -42,18 +42,19 @@ def pixelwise_tail(x: Tensor, deconvs: nn.ModuleList, conv_last: nn.Conv2d) -> T
     n, channels, h, w = x.shape
     strides = [deconv.stride[0] for deconv in deconvs]
     # (kh, kw, C_out, C_in): row (i, j, c) makes channel c of subpixel (i, j).
-    matrices = [deconv.weight.permute(2, 3, 1, 0).flatten(0, 2) for deconv in deconvs]
-    biases = [deconv.bias.repeat(deconv.stride[0]**2) for deconv in deconvs]
+    matrices = [deconv.weight.permute(2, 3, 1, 0).flatten(0, 2).to(x.dtype)
+                for deconv in deconvs]
+    biases = [deconv.bias.repeat(deconv.stride[0]**2).to(x.dtype) for deconv in deconvs]
     # (kh, kw, C_out, C_in): row (i, j, c) makes the share in the neighbour's channel c.
-    taps = conv_last.weight.permute(2, 3, 0, 1).flatten(0, 2)
+    taps = conv_last.weight.permute(2, 3, 0, 1).flatten(0, 2).to(x.dtype)
 
     def shares(pixels: Tensor) -> Tensor:
         for matrix, bias in zip(matrices, biases, strict=True):
-            pixels = F.relu(F.linear(pixels, matrix, bias)).view(-1, channels)
+            pixels = F.relu_(F.linear(pixels, matrix, bias)).view(-1, channels)
         return F.linear(pixels, taps)
 
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or torch.jit.is_tracing():
         out = shares(pixels)
     else:
         scale = 1

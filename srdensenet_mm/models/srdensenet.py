@@ -188,21 +188,35 @@ class SRDenseNet(BaseModule):
         for width in self._widths:
             bounds.append(bounds[-1] + width)
 
-        source = low_level
-        pending = bottleneck = None
+        source, pending, total = low_level, None, None
         for i in range(len(self._widths)):
             columns = slice(bounds[i], bounds[i + 1])
-            first = i == 0
-            part = F.conv2d(source, self.bottleneck.weight[:, columns],
-                            self.bottleneck.bias if first else None)
-            bottleneck = part if first else bottleneck + part
+            total = self._add_to_bottleneck(total, source, columns)
             if i == len(self.blocks):
-                return bottleneck
+                return total
             part = F.conv2d(
                 source, torch.cat([reader.weight[:, columns] for reader in readers[i:]]),
-                torch.cat([reader.bias for reader in readers]) if first else None, padding=1)
-            pending = part if first else pending[:, growth[i - 1]:] + part
+                torch.cat([reader.bias for reader in readers]) if i == 0 else None, padding=1)
+            pending = part if i == 0 else part.add_(pending[:, growth[i - 1]:])
             source = self._checkpointed(self.blocks[i].grow, pending[:, :growth[i]])
+
+    def _add_to_bottleneck(self, total: Tensor | None, source: Tensor,
+                           columns: slice) -> Tensor:
+        """Add a source's contribution to the bottleneck's maps; ``total`` is None at first."""
+        weight, bias = self.bottleneck.weight[:, columns], self.bottleneck.bias
+        if torch.is_grad_enabled() or torch.jit.is_tracing():
+            part = F.conv2d(source, weight, bias if total is None else None)
+            return part if total is None else total + part
+        # The same as a matrix product that adds to its output in place: no
+        # pass over the maps for the sum.
+        n, width, h, w = source.shape
+        pixels = source.permute(0, 2, 3, 1).reshape(-1, width)
+        weight = weight.flatten(1).t().to(pixels.dtype)
+        if total is None:
+            added = torch.addmm(bias.to(pixels.dtype), pixels, weight)
+        else:
+            added = total.permute(0, 2, 3, 1).reshape(-1, weight.size(1)).addmm_(pixels, weight)
+        return added.view(n, h, w, -1).permute(0, 3, 1, 2)
 
     def _reconstruct(self, x: Tensor) -> Tensor:
         if can_be_pixelwise(self.upsampler, self.conv_last):
