@@ -3,6 +3,7 @@
 from .amp_optim_wrapper import AutocastOptimWrapper
 from .channels_last_hook import ChannelsLastHook
 from .loading import CheckpointKeysHook
+from .muon import MuonWithAdam
 from .resumable_loop import ResumableIterTrainLoop
 from .resumable_sampler import ResumableSampler
 from .safe_checkpoint_hook import SafeCheckpointHook
@@ -11,6 +12,6 @@ from .stop_on_invalid_loss_hook import InvalidLossError, StopOnInvalidLossHook
 
 __all__ = [
     'AutocastOptimWrapper', 'ChannelsLastHook', 'CheckpointKeysHook', 'InvalidLossError',
-    'ResumableIterTrainLoop', 'ResumableSampler', 'SafeCheckpointHook', 'SaveOnSignalHook',
-    'StopOnInvalidLossHook'
+    'MuonWithAdam', 'ResumableIterTrainLoop', 'ResumableSampler', 'SafeCheckpointHook',
+    'SaveOnSignalHook', 'StopOnInvalidLossHook'
 ]

@@ -1,0 +1,113 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import copy
+import math
+
+import pytest
+import torch
+from mmagic.registry import OPTIMIZERS
+from torch import nn
+
+from srdensenet_mm.engine import MuonWithAdam
+from srdensenet_mm.engine.muon import is_kernel, orthogonalize
+from srdensenet_mm.models import SRDenseNet
+
+
+@pytest.mark.parametrize('shape', [(16, 16), (16, 144), (144, 16), (130, 200)])
+def test_directions_become_equal(shape):
+    generator = torch.Generator().manual_seed(0)
+    made = orthogonalize(torch.randn(shape, generator=generator))
+    values = torch.linalg.svdvals(made)
+    assert made.shape == shape and made.dtype is torch.float32
+    assert values.min() > 0.5 and values.max() < 1.35
+
+
+def test_left_and_right_directions_stay():
+    generator = torch.Generator().manual_seed(1)
+    matrix = torch.randn(20, 48, generator=generator)
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+    inside = u.t() @ orthogonalize(matrix) @ vh.t()
+    # Diagonal in the matrix' own directions, as the polar factor u @ vh is.
+    assert (inside - torch.diag(inside.diagonal())).abs().max() < 1e-4
+
+
+def test_kernels_are_muons_and_the_rest_adams():
+    network = SRDenseNet(mid_channels=16, num_blocks=1, num_layers=2, bottleneck_channels=16)
+    by_muon = {name for name, parameter in network.named_parameters() if is_kernel(parameter)}
+    assert by_muon == {
+        'blocks.0.layers.0.weight', 'blocks.0.layers.1.weight', 'bottleneck.weight',
+        'upsampler.deconvs.0.weight', 'upsampler.deconvs.1.weight'}
+
+
+def test_the_rest_moves_as_under_torchs_adam():
+    parameters = [torch.zeros(7, requires_grad=True) for _ in range(2)]
+    ours = MuonWithAdam(parameters[:1], lr=0.1, betas=(0.8, 0.9))
+    torchs = torch.optim.Adam(parameters[1:], lr=0.1, betas=(0.8, 0.9))
+    for i in range(5):
+        for parameter, optimizer in zip(parameters, (ours, torchs), strict=True):
+            parameter.grad = torch.sin(torch.arange(7.) + i)
+            optimizer.step()
+    assert torch.equal(*parameters)
+
+
+def test_a_kernels_first_step():
+    kernel = torch.zeros(16, 4, 3, 3, requires_grad=True)
+    kernel.grad = torch.randn(kernel.shape, generator=torch.Generator().manual_seed(2))
+    MuonWithAdam([kernel], lr=0.5).step()
+    u, _, vh = torch.linalg.svd(kernel.grad.flatten(1), full_matrices=False)
+    step = -kernel.detach().flatten(1) / (0.5 * 0.2 * math.sqrt(36))
+    # Against the gradient, and about as orthonormal as Newton-Schulz gets.
+    assert torch.linalg.svdvals(step - u @ vh).max() < 0.5
+    assert float((kernel.detach() * kernel.grad).sum()) < 0
+
+
+def test_the_size_of_a_step_does_not_depend_on_the_gradients():
+    steps = []
+    for scale in (1e-4, 1e4):
+        kernel = torch.zeros(16, 16, 1, 1, requires_grad=True)
+        kernel.grad = scale * torch.randn(
+            kernel.shape, generator=torch.Generator().manual_seed(3))
+        MuonWithAdam([kernel]).step()
+        steps.append(kernel.detach())
+    assert torch.allclose(*steps, atol=1e-6)
+
+
+def test_decoupled_weight_decay():
+    kernel = torch.ones(16, 16, requires_grad=True)
+    kernel.grad = torch.zeros_like(kernel)
+    MuonWithAdam([kernel], lr=0.1, weight_decay=0.5).step()
+    assert torch.allclose(kernel, torch.full_like(kernel, 0.95))
+
+
+def test_state_survives_saving():
+    def train(network, optimizer, steps):
+        for i in range(steps):
+            generator = torch.Generator().manual_seed(i)
+            optimizer.zero_grad()
+            network(torch.rand(4, 16, generator=generator)).square().mean().backward()
+            optimizer.step()
+
+    torch.manual_seed(0)
+    network, again = nn.Linear(16, 16), nn.Linear(16, 16)
+    optimizer = MuonWithAdam(network.parameters(), lr=0.01)
+    train(network, optimizer, 3)
+    again.load_state_dict(network.state_dict())
+    resumed = MuonWithAdam(again.parameters(), lr=1.)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for one in ((network, optimizer), (again, resumed)):
+        train(*one, 3)
+    for p, q in zip(network.parameters(), again.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_configs_find_it_by_name():
+    built = OPTIMIZERS.build(dict(
+        type='MuonWithAdam', params=nn.Linear(16, 16).parameters(), lr=3e-4))
+    assert isinstance(built, MuonWithAdam) and built.param_groups[0]['lr'] == 3e-4
+
+
+@pytest.mark.parametrize('name, value', [
+    ('lr', -1), ('eps', float('nan')), ('weight_decay', -0.1), ('momentum', 1.),
+    ('betas', (0.9, 1.5))])
+def test_values_out_of_range_are_named(name, value):
+    with pytest.raises(ValueError, match='beta2' if name == 'betas' else name):
+        MuonWithAdam([torch.zeros(2, 2)], **{name: value})
