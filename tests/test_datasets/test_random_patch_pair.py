@@ -63,7 +63,9 @@ def test_flips_and_transposes_keep_pairs_registered(seed, scale):
     """With a constant frame as wide as the kernel's reach, LR is a function of the patch alone.
 
     Flips commute with downscaling exactly. A transpose swaps the two passes,
-    each of which rounds: within 1 level on these smooth patches.
+    each of which rounds: by at most half a level, the first one's widened by
+    the second's weights (their absolute sum is below 1.3), so that two orders
+    are at most 2 levels apart where nothing is cut at 0 or 255.
     """
     core = make_picture(seed, 2 * scale, 2 * scale) // 4 + 96
     picture = np.full((10 * scale, 10 * scale, 3), 128, np.uint8)
@@ -77,7 +79,25 @@ def test_flips_and_transposes_keep_pairs_registered(seed, scale):
         results = step(results)
     again = matlab_bicubic(np.ascontiguousarray(results['gt']), scale).astype(int)
     difference = np.abs(again - results['img'])
-    assert difference.max() <= (1 if results['transpose'] else 0)
+    assert difference.max() <= (2 if results['transpose'] else 0)
+
+
+@given(SEEDS, st.sampled_from([2, 3, 4, 8]), st.integers(0, 9), st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_augmented_patches_of_any_picture_stay_registered(seed, scale, more_rows, more_columns):
+    """Away from the patch's edges, LR is the downscaled GT; on noise, a shift would not pass."""
+    size = 8 * scale
+    picture = make_picture(seed, size + more_rows, size + more_columns) // 4 + 96
+    np.random.seed(seed)
+    keys = ['img', 'gt']
+    results = RandomPatchPair(scale, size)(dict(gt=picture))
+    for step in (Flip(keys, 0.5, 'horizontal'), Flip(keys, 0.5, 'vertical'),
+                 RandomTransposeHW(keys, 0.5)):
+        results = step(results)
+    assert results['gt'].shape == (size, size, 3) and results['img'].shape == (8, 8, 3)
+    again = matlab_bicubic(np.ascontiguousarray(results['gt']), scale).astype(int)
+    difference = np.abs(again - results['img'])[2:-2, 2:-2]
+    assert difference.max() <= (2 if results['transpose'] else 0)
 
 
 def test_the_cached_picture_is_never_written_to():
