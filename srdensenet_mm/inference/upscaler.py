@@ -114,6 +114,8 @@ class Upscaler:
             raise UserError(
                 f'tile={tile}: {type(self._model.network).__name__} sees too far, or works in '
                 'windows, so no tiles of it are exact; give an overlap to use tiles nevertheless')
+        if self.device.type == 'cpu':
+            memory.return_freed_memory()
         self._forward = self._make_forward(backend, dtype)
         self._trial_lock = threading.Lock()
         self._bytes_per_pixel = None

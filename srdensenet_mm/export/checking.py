@@ -1,0 +1,91 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Whether an exported model does what the network does."""
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from .graph import INPUT, channels_of
+from .packages import import_optional
+
+# (N, H, W). Neither was traced, and between them every dynamic dimension differs.
+CHECKED_SIZES = ((1, 20, 31), (2, 33, 18))
+
+
+def make_session(model: bytes, threads: int | None = None):
+    """An onnxruntime session on the CPU.
+
+    Args:
+        model (bytes): The serialised model.
+        threads (int, optional): Threads it computes with. None takes as many
+            as torch does. Defaults to None.
+
+    Returns:
+        onnxruntime.InferenceSession: Ready to run.
+
+    Raises:
+        UserError: onnxruntime is not installed.
+    """
+    ort = import_optional('onnxruntime')
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.log_severity_level = 3
+    return ort.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+
+
+def largest_difference(model: bytes,
+                       network: nn.Module,
+                       sizes: Sequence[tuple[int, int, int]] = CHECKED_SIZES) -> float:
+    """Compare an exported model in onnxruntime with the network in torch.
+
+    Args:
+        model (bytes): The serialised model.
+        network (nn.Module): The network that it was made from.
+        sizes (Sequence[tuple]): (N, H, W) of the random inputs, in 0..1.
+
+    Returns:
+        float: The largest absolute difference of any output, in parts of the
+        output's range where that exceeds 1 (an untrained network's does);
+        infinite where shapes differ or the output is not finite.
+
+    Raises:
+        UserError: onnxruntime is not installed.
+    """
+    session = make_session(model)
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.
+    for n, height, width in sizes:
+        inputs = torch.rand(n, channels_of(network), height, width, generator=generator)
+        with torch.no_grad():
+            expected = network(inputs).numpy()
+        found = session.run(None, {INPUT: inputs.numpy()})[0]
+        if found.shape != expected.shape or not np.isfinite(found).all():
+            return float('inf')
+        worst = max(worst, float(np.abs(found - expected).max() / max(1, np.abs(expected).max())))
+    return worst
+
+
+def agreement(model: bytes, network: nn.Module, batches: Sequence[np.ndarray]) -> float:
+    """PSNR between an exported model's output and the network's.
+
+    Args:
+        model (bytes): The serialised model.
+        network (nn.Module): The network that it was made from.
+        batches (Sequence[np.ndarray]): Inputs, each (N, C, H, W), float32.
+
+    Returns:
+        float: dB, of the mean squared error over all outputs; the peak is 1,
+        or the output's largest magnitude where that is more (an untrained
+        network's is).
+    """
+    session = make_session(model)
+    total, count, peak = 0., 0, 1.
+    for batch in batches:
+        with torch.no_grad():
+            expected = network(torch.from_numpy(batch)).numpy()
+        difference = session.run(None, {INPUT: batch})[0] - expected
+        total += float(np.square(difference, dtype=np.float64).sum())
+        count += difference.size
+        peak = max(peak, float(np.abs(expected).max()))
+    return float('inf') if total == 0 else 10 * float(np.log10(peak**2 * count / total))

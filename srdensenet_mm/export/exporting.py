@@ -1,0 +1,170 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""From a checkpoint to a checked ONNX file."""
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine import fileio
+from torch import nn
+
+from srdensenet_mm.checkpoints import load_network_with_meta
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.files import atomic_write
+from srdensenet_mm.version import __version__
+
+from .calibration import lr_batches
+from .checking import CHECKED_SIZES, agreement, largest_difference
+from .forms import graph_form
+from .graph import DEFAULT_OPSET, channels_of, folded, to_onnx
+from .packages import import_optional
+from .precision import to_fp16, to_int8
+
+DTYPES = ('fp32', 'fp16', 'int8')
+# The largest difference to torch that is allowed, in 0..1. Half precision has
+# 11 bits, and errors add up over the layers.
+TOLERANCES = {'fp32': 1e-5, 'fp16': 1e-2}
+# PSNR between the int8 model's output and the network's, dB. At 45 dB, the
+# PSNR to the truth of a network that has 32 dB falls by 0.2 dB at most.
+MIN_AGREEMENT = 45.
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was exported.
+
+    Attributes:
+        path (Path): The file.
+        num_bytes (int): Its size.
+        metadata (dict[str, str]): What it says of itself.
+        difference (float, optional): The largest difference to torch on random
+            inputs, in 0..1; None with int8.
+        tolerance (float, optional): What it had to stay below.
+        agreement (float, optional): PSNR between the int8 model's output and
+            the network's on the calibration pictures, dB; None otherwise.
+    """
+    path: Path
+    num_bytes: int
+    metadata: dict[str, str]
+    difference: float | None = None
+    tolerance: float | None = None
+    agreement: float | None = None
+
+    def __str__(self) -> str:
+        what = self.metadata
+        lines = [f'{self.path}: {self.num_bytes / 2**20:.1f} MiB, x{what["scale"]}, '
+                 f'{what["colour"]} in and out, {what["dtype"]}, opset {what["opset"]}']
+        if self.difference is not None:
+            sizes = ' and '.join(f'{n}x{height}x{width}' for n, height, width in CHECKED_SIZES)
+            lines.append(f'onnxruntime and torch differ by {self.difference:.2g} at most on '
+                         f'{sizes} (allowed: {self.tolerance:.0e})')
+        if self.agreement is not None:
+            lines.append(f'onnxruntime and torch agree to {self.agreement:.1f} dB on the pictures '
+                         f'(asked for: {MIN_AGREEMENT:.0f})')
+        return '\n'.join(lines)
+
+
+def export_checkpoint(source: str | Path,
+                      target: str | Path,
+                      colour: str | None = None,
+                      dtype: str = 'fp32',
+                      opset: int = DEFAULT_OPSET,
+                      pictures: Sequence[str | Path] = ()) -> ExportReport:
+    """Write a checkpoint's network as an ONNX file, checked against torch.
+
+    Batch, height and width are dynamic; the file's metadata tell scale,
+    channels, colour, dtype, opset, the network's config, the version of
+    srdensenet_mm and the name and SHA-256 of the source.
+
+    Args:
+        source (str | Path): Any checkpoint that
+            :func:`srdensenet_mm.checkpoints.load_network` reads.
+        target (str | Path): The file to write, ``.onnx``.
+        colour (str, optional): ``'y'``: Y / 255 in and out, the network alone.
+            ``'rgb'``: RGB in 0..1 in and out; around a network on luma, with
+            the conversion and the bicubic Cb and Cr inside. None is what the
+            network works on. Defaults to None.
+        dtype (str): ``'fp32'``; ``'fp16'``: half the size; ``'int8'``: the
+            convolutions in 8 bits, with ranges learnt from ``pictures``. Input
+            and output are float32 with all of them. Defaults to ``'fp32'``.
+        opset (int): 13 to 20. Defaults to 17.
+        pictures (Sequence[str | Path]): Picture files or folders of the kind
+            that is to be upscaled; needed for int8, and only used there.
+
+    Returns:
+        ExportReport: With the measured difference to torch.
+
+    Raises:
+        UserError: The source cannot be read, an argument has an unsupported
+            value, a package is missing, the model differs from the network by
+            more than its dtype allows, or the target cannot be written.
+            Nothing is written then.
+    """
+    target = Path(target)
+    if target.suffix != '.onnx':
+        raise UserError(f'{target}: name the file with .onnx')
+    if dtype not in DTYPES:
+        raise UserError(f'dtype={dtype!r} is not supported: choose one of {", ".join(DTYPES)}')
+    if dtype == 'int8' and not pictures:
+        raise UserError('dtype=int8: needs pictures of the kind that is to be upscaled, '
+                        'to learn the range of every map from')
+    for package in ('onnx', 'onnxruntime'):
+        import_optional(package)
+    network, meta = load_network_with_meta(source)
+    form, colour = graph_form(network, meta['colour'], colour)
+    metadata = dict(
+        srdensenet_mm_version=__version__,
+        scale=str(scale_of(form)),
+        channels=str(channels_of(form)),
+        colour=colour,
+        dtype=dtype,
+        opset=str(opset),
+        network=json.dumps(meta['network']),
+        source=Path(source).name,
+        source_sha256=hashlib.sha256(fileio.get(str(source))).hexdigest())
+
+    model = folded(to_onnx(form, opset))
+    measured = {}
+    if dtype == 'int8':
+        batches = lr_batches(pictures, colour)
+        model = to_int8(model, batches)
+        measured['agreement'] = agreement(model, form, batches)
+        if not measured['agreement'] >= MIN_AGREEMENT:
+            raise UserError(
+                f'{source}: in int8 its output agrees with the network\'s to only '
+                f'{measured["agreement"]:.1f} dB (at least {MIN_AGREEMENT:.0f} are asked for): '
+                'choose fp32 or fp16')
+    else:
+        if dtype == 'fp16':
+            model = to_fp16(model)
+        measured.update(
+            difference=largest_difference(model, form), tolerance=TOLERANCES[dtype])
+        if not measured['difference'] <= measured['tolerance']:
+            raise UserError(
+                f'{source}: the exported {dtype} model differs from the network by '
+                f'{measured["difference"]:.2g}, more than {measured["tolerance"]:.0e}'
+                + (': choose fp32' if dtype != 'fp32' else f' (opset {opset})'))
+
+    model = with_metadata(model, metadata)
+    with atomic_write(target) as temporary:
+        temporary.write_bytes(model)
+    return ExportReport(target, len(model), metadata, **measured)
+
+
+def scale_of(network: nn.Module) -> int:
+    """How much a network upscales, found by running it."""
+    inputs = torch.zeros(1, channels_of(network), 16, 24)
+    with torch.no_grad():
+        return network(inputs).size(-1) // inputs.size(-1)
+
+
+def with_metadata(model: bytes, metadata: dict[str, str]) -> bytes:
+    """Put entries into a model's ``metadata_props``."""
+    onnx = import_optional('onnx')
+    proto = onnx.load_from_string(model)
+    onnx.helper.set_model_props(proto, metadata)
+    proto.producer_name, proto.producer_version = 'srdensenet_mm', __version__
+    onnx.checker.check_model(proto)
+    return proto.SerializeToString()

@@ -1,0 +1,210 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Exported files, run by onnxruntime alone, against the network in torch."""
+import hashlib
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from mmcv.image import rgb2ycbcr, ycbcr2rgb
+
+from srdensenet_mm.checkpoints import load_network
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.export import exporting
+from srdensenet_mm.export.exporting import export_checkpoint
+
+onnx = pytest.importorskip('onnx')
+ort = pytest.importorskip('onnxruntime')
+ROOT = Path(__file__).parents[2]
+VARIANTS = [
+    dict(upscale_factor=2), dict(upscale_factor=3), dict(upscale_factor=4),
+    dict(upscale_factor=8, bottleneck_act=True), dict(feature_level='hl', upscale_factor=2),
+    dict(feature_level='h', upscale_factor=2), dict(deconv_kernel=3, upscale_factor=4)]
+
+
+def run(path, inputs):
+    session = ort.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    return session.run(None, {session.get_inputs()[0].name: inputs})[0]
+
+
+def noise(*shape):
+    return np.random.default_rng(0).random(shape, dtype=np.float32)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for k in range(3):
+        small = np.random.default_rng(k).integers(0, 256, (8, 9, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f'{k}.png'), cv2.resize(small, (50, 40)))
+    return folder
+
+
+@pytest.mark.parametrize('kwargs', VARIANTS, ids=str)
+@torch.no_grad()
+def test_luma_of_any_size(make_checkpoint, tmp_path, kwargs):
+    checkpoint, target = make_checkpoint(**kwargs), tmp_path / 'net.onnx'
+    report = export_checkpoint(checkpoint, target)
+    net = load_network(checkpoint)
+    for shape in ((1, 1, 1, 1), (3, 1, 5, 40), (1, 1, 37, 11)):
+        inputs = noise(*shape)
+        expected = net(torch.from_numpy(inputs)).numpy()
+        np.testing.assert_allclose(run(target, inputs), expected, rtol=0, atol=1e-5)
+    assert 0 <= report.difference <= report.tolerance == 1e-5
+    assert report.num_bytes == target.stat().st_size
+
+
+@torch.no_grad()
+def test_colour_around_luma(make_checkpoint, tmp_path):
+    checkpoint, target = make_checkpoint(), tmp_path / 'net.onnx'
+    export_checkpoint(checkpoint, target, colour='rgb')
+    rgb = noise(1, 3, 14, 19)
+    ycbcr = rgb2ycbcr(rgb[0].transpose(1, 2, 0)).transpose(2, 0, 1)[None]
+    y = load_network(checkpoint)(torch.from_numpy(ycbcr[:, :1])).clamp(16 / 255, 235 / 255)
+    chroma = F.interpolate(torch.from_numpy(ycbcr[:, 1:]), scale_factor=4, mode='bicubic')
+    expected = ycbcr2rgb(torch.cat([y, chroma], 1)[0].permute(1, 2, 0).numpy().copy())
+    # mmcv's matrix back to RGB is rounded.
+    np.testing.assert_allclose(
+        run(target, rgb)[0].transpose(1, 2, 0), expected.clip(0, 1), rtol=0, atol=2e-3)
+
+
+@torch.no_grad()
+def test_rgb_network_is_clipped(make_checkpoint, tmp_path):
+    checkpoint = make_checkpoint(in_channels=3, out_channels=3, upscale_factor=2)
+    export_checkpoint(checkpoint, tmp_path / 'net.onnx')
+    rgb = 3 * noise(2, 3, 9, 12) - 1
+    expected = load_network(checkpoint)(torch.from_numpy(rgb)).clamp(0, 1).numpy()
+    assert (expected == 0).any() or (expected == 1).any()
+    np.testing.assert_allclose(run(tmp_path / 'net.onnx', rgb), expected, rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match='colour=y'):
+        export_checkpoint(checkpoint, tmp_path / 'other.onnx', colour='y')
+
+
+def test_the_file_tells_what_it_is(make_checkpoint, tmp_path):
+    checkpoint, target = make_checkpoint(upscale_factor=3), tmp_path / 'net.onnx'
+    for opset in (13, 20):
+        export_checkpoint(checkpoint, target, colour='rgb', opset=opset)
+        model = onnx.load(str(target))
+        onnx.checker.check_model(model, full_check=True)
+        assert [(item.domain, item.version) for item in model.opset_import] == [('', opset)]
+        props = {item.key: item.value for item in model.metadata_props}
+        assert props['scale'] == '3' and props['channels'] == '3' and props['colour'] == 'rgb'
+        assert props['dtype'] == 'fp32' and props['opset'] == str(opset)
+        assert json.loads(props['network'])['mid_channels'] == 16
+        assert props['source_sha256'] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+        for value in (*model.graph.input, *model.graph.output):
+            batch, _, height, width = value.type.tensor_type.shape.dim
+            assert batch.dim_param and height.dim_param and width.dim_param
+
+
+@pytest.mark.parametrize('colour', ['y', 'rgb'])
+def test_fp16(make_checkpoint, tmp_path, colour):
+    checkpoint = make_checkpoint()
+    full, half = tmp_path / 'full.onnx', tmp_path / 'half.onnx'
+    export_checkpoint(checkpoint, full, colour=colour)
+    report = export_checkpoint(checkpoint, half, colour=colour, dtype='fp16')
+    inputs = noise(1, 1 if colour == 'y' else 3, 21, 30)
+    expected, found = run(full, inputs), run(half, inputs)
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - expected).max() < 1e-2
+    assert 1e-6 < report.difference <= report.tolerance
+
+    def weight_bytes(path):
+        return sum(len(item.raw_data) for item in onnx.load(str(path)).graph.initializer)
+
+    assert weight_bytes(half) < 0.65 * weight_bytes(full)
+
+
+@pytest.mark.parametrize('kwargs', [dict(), dict(deconv_kernel=3, upscale_factor=2)], ids=str)
+def test_int8(make_checkpoint, tmp_path, pictures, kwargs):
+    checkpoint = make_checkpoint(**kwargs)
+    full, quantised = tmp_path / 'full.onnx', tmp_path / 'int8.onnx'
+    export_checkpoint(checkpoint, full)
+    report = export_checkpoint(checkpoint, quantised, dtype='int8', pictures=[pictures])
+    picture = cv2.imread(str(pictures / '1.png'))[None, None, :, :, 1].astype(np.float32) / 255
+    error = np.square(run(quantised, picture) - run(full, picture)).mean()
+    assert 0 < error < 1e-4
+    assert report.agreement >= exporting.MIN_AGREEMENT
+    model = onnx.load(str(quantised))
+    kinds = {item.name: item.data_type for item in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    inputs = [node.input[1] for node in model.graph.node
+              if node.op_type in ('Conv', 'Gemm', 'MatMul')]
+    stored = [kinds[makers[name].input[0] if name in makers else name] for name in inputs]
+    # The first and the last stay in float.
+    assert stored[0] == stored[-1] == onnx.TensorProto.FLOAT
+    assert set(stored[1:-1]) == {onnx.TensorProto.INT8}
+
+
+def test_pictures_for_int8(make_checkpoint, tmp_path, pictures):
+    checkpoint, target = make_checkpoint(), tmp_path / 'net.onnx'
+    empty = tmp_path / 'empty'
+    empty.mkdir()
+    broken = tmp_path / 'broken.png'
+    broken.write_bytes((pictures / '0.png').read_bytes()[:60])
+    for given, message in (
+            ([], 'needs pictures'), ([empty], 'no pictures'), ([broken], 'broken.png: is damaged'),
+            ([tmp_path / 'none'], 'no such picture')):
+        with pytest.raises(UserError, match=message):
+            export_checkpoint(checkpoint, target, dtype='int8', pictures=given)
+        assert not target.exists()
+
+
+@pytest.mark.parametrize('dtype', ['fp32', 'fp16', 'int8'])
+def test_a_model_that_differs_is_not_written(
+        make_checkpoint, tmp_path, pictures, monkeypatch, dtype):
+    folded = exporting.folded
+
+    def spoilt(model):
+        proto = onnx.load_from_string(folded(model))
+        bias = next(item for item in proto.graph.initializer if item.name == 'conv_first.bias')
+        values = onnx.numpy_helper.to_array(bias) + 0.2
+        bias.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), bias.name))
+        return proto.SerializeToString()
+
+    monkeypatch.setattr(exporting, 'folded', spoilt)
+    with pytest.raises(UserError, match='differs from|agrees with'):
+        export_checkpoint(
+            make_checkpoint(), tmp_path / 'net.onnx', dtype=dtype, pictures=[pictures])
+    assert not (tmp_path / 'net.onnx').exists()
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['none.pth', 'net.onnx'], 'none.pth: there is no such checkpoint'),
+    (['net.pth', 'net.bin'], 'net.bin: name the file with .onnx'),
+    (['net.pth', 'net.onnx', '--opset', '12'], 'opset=12'),
+    (['net.pth', 'net.onnx', '--dtype', 'int8'], 'needs pictures'),
+    (['net.pth', 'net.pth/net.onnx'], 'cannot be written'),
+])
+def test_tool_on_bad_input(
+        make_checkpoint, tmp_path, monkeypatch, capsys, arguments, message):
+    make_checkpoint()
+    monkeypatch.chdir(tmp_path)
+    assert run_tool(monkeypatch, arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith('error: ') and captured.err.count('\n') == 1
+    assert message in captured.err
+    assert [path.name for path in tmp_path.iterdir()] == ['net.pth']
+
+
+def test_tool(make_checkpoint, tmp_path, monkeypatch, capsys):
+    make_checkpoint()
+    monkeypatch.chdir(tmp_path)
+    assert not run_tool(monkeypatch, ['net.pth', 'out/net.onnx', '--colour', 'rgb'])
+    said = capsys.readouterr().out
+    assert 'out/net.onnx' in said and 'x4' in said and 'rgb' in said
+    assert '1x20x31 and 2x33x18' in said
+    assert run('out/net.onnx', noise(1, 3, 6, 5)).shape == (1, 3, 24, 20)
+
+
+def run_tool(monkeypatch, arguments):
+    monkeypatch.setattr(sys, 'argv', ['export_onnx.py', *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / 'tools' / 'export_onnx.py'), run_name='__main__')
+    return ended.value.code

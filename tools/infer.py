@@ -1,0 +1,62 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Upscale pictures: files, folders, patterns; one PNG each."""
+import argparse
+import sys
+
+from srdensenet_mm.errors import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('inputs', nargs='+', metavar='IMAGE_OR_FOLDER_OR_GLOB')
+    parser.add_argument('--checkpoint', required=True, help='weights to upscale with')
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='where to write the PNGs')
+    parser.add_argument(
+        '--config', help="the MMagic config of another network's checkpoint: "
+        'a file, or mmagic::folder/file.py')
+    parser.add_argument(
+        '--tile', type=int, metavar='N', help='tiles of N LR pixels; 0 takes each picture as a '
+        'whole (default: chosen from the picture and --max-memory)')
+    parser.add_argument(
+        '--overlap', type=int, metavar='N', help='LR pixels that a tile is read with on each '
+        "side (default: the network's reach, which makes tiles exact)")
+    parser.add_argument(
+        '--max-memory', type=float, metavar='GIB', help='memory to use at most for a picture '
+        '(default: 1.8 GiB and the picture on a CPU, three quarters of what is free on a GPU)')
+    parser.add_argument('--dtype', choices=['fp32', 'bf16', 'fp16'], default='fp32')
+    parser.add_argument(
+        '--self-ensemble', action='store_true',
+        help='average over eight flips and rotations: better, eight times slower')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: a GPU if there is one)')
+    parser.add_argument('--backend', choices=['torch', 'onnxruntime', 'openvino'], default='torch')
+    parser.add_argument('--overwrite', action='store_true', help='write existing outputs again')
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse_args()
+    from srdensenet_mm.inference.folder import find_jobs, prepare_output, upscale_files
+    from srdensenet_mm.inference.upscaler import Upscaler
+    jobs = find_jobs(args.inputs, args.out)
+    prepare_output(args.out)
+    upscaler = Upscaler(
+        args.checkpoint,
+        device=args.device,
+        dtype=args.dtype,
+        tile=args.tile,
+        overlap=args.overlap,
+        max_memory=args.max_memory,
+        self_ensemble=args.self_ensemble,
+        backend=args.backend,
+        config=args.config)
+    summary = upscale_files(jobs, upscaler, overwrite=args.overwrite)
+    print(f'{len(summary.written)} written to {args.out}')
+    if summary.skipped:
+        print(f'{len(summary.skipped)} skipped, there already (--overwrite writes them again)')
+    for line in summary.failed:
+        print(f'error: {line}', file=sys.stderr)
+    return 1 if summary.failed else 0
+
+
+if __name__ == '__main__':
+    run_tool(main)
