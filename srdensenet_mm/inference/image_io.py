@@ -138,7 +138,7 @@ def _facts(path: str | Path, data: bytes) -> _Facts:
                 facts.transparent_gray = image.info.get('transparency')
             if known:
                 # An eighth of the size is quicker, and all of the file is read.
-                image.draft('L', (image.width // 8, image.height // 8))
+                image.draft('L', (max(1, image.width // 8), max(1, image.height // 8)))
                 image.load()
             return facts
     except UnidentifiedImageError:

@@ -139,7 +139,8 @@ def test_int8(make_checkpoint, tmp_path, pictures, kwargs):
     stored = [kinds[makers[name].input[0] if name in makers else name] for name in inputs]
     # The first and the last stay in float.
     assert stored[0] == stored[-1] == onnx.TensorProto.FLOAT
-    assert set(stored[1:-1]) == {onnx.TensorProto.INT8}
+    # The layers of the blocks, and the contributions of every source but the first.
+    assert stored.count(onnx.TensorProto.INT8) >= 4
 
 
 def test_pictures_for_int8(make_checkpoint, tmp_path, pictures):

@@ -1,0 +1,145 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Picture files: orientation, profile, damage, and the command line."""
+import io
+import runpy
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms, ImageOps
+
+from srdensenet_mm.checkpoints import save_network
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.inference.folder import find_jobs
+from srdensenet_mm.inference.image_io import Picture, read_picture, write_png
+from srdensenet_mm.models import SRDenseNet
+
+ROOT = Path(__file__).parents[2]
+SMALL = dict(mid_channels=6, num_blocks=2, num_layers=2, growth_rate=3, bottleneck_channels=6)
+
+
+def noise(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
+
+
+def test_every_orientation(tmp_path):
+    for suffix in ('png', 'jpg'):
+        for orientation in range(1, 9):
+            image = Image.fromarray(noise(5, 7, 3))
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            path = tmp_path / f'{orientation}.{suffix}'
+            image.save(path, exif=exif, **(dict(quality=95) if suffix == 'jpg' else {}))
+            with Image.open(path) as stored:
+                expected = np.array(ImageOps.exif_transpose(stored).convert('RGB'))[..., ::-1]
+            found = read_picture(path).pixels
+            assert found.shape == expected.shape
+            assert np.abs(found.astype(int) - expected).max() <= 3  # of two JPEG decoders
+
+
+def test_profile_is_kept(tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    Image.fromarray(noise(5, 7, 3)).save(tmp_path / 'a.png', icc_profile=profile)
+    picture = read_picture(tmp_path / 'a.png')
+    write_png(tmp_path / 'b.png', picture)
+    with Image.open(tmp_path / 'b.png') as again:
+        assert again.info['icc_profile'] == profile
+        np.testing.assert_array_equal(np.array(again), picture.pixels[..., ::-1])
+
+
+@pytest.mark.parametrize('shape', [(5, 7), (5, 7, 3), (5, 7, 4)])
+def test_sixteen_bits_stay(tmp_path, shape):
+    pixels = noise(*shape, dtype=np.uint16)
+    write_png(tmp_path / 'a.png', Picture(pixels))
+    np.testing.assert_array_equal(read_picture(tmp_path / 'a.png').pixels, pixels)
+
+
+def test_damaged_files(tmp_path):
+    with io.BytesIO() as buffer:
+        Image.fromarray(noise(40, 40, 3)).save(buffer, 'PNG')
+        data = buffer.getvalue()
+    for name, content in (('cut.png', data[:-300]), ('empty.png', b''), ('text.png', b'hello')):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=name):
+            read_picture(tmp_path / name)
+    with pytest.raises(UserError, match='no such file'):
+        read_picture(tmp_path / 'none.png')
+
+
+def test_places_and_collisions(tmp_path):
+    for name in ('in/a.png', 'in/sub/b.jpg', 'in/.hidden/c.png', 'in/note.txt', 'in/out/old.png'):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    out = tmp_path / 'in' / 'out'
+    for given in (tmp_path / 'in', tmp_path / 'in' / '**' / '*.*'):
+        jobs = find_jobs([str(given)], out)
+        assert [job.target for job in jobs] == [out / 'a.png', out / 'sub' / 'b.png']
+    (tmp_path / 'in' / 'a.jpg').touch()
+    with pytest.raises(UserError, match='both become'):
+        find_jobs([str(tmp_path / 'in')], out)
+    with pytest.raises(UserError, match='overwritten by its own'):
+        find_jobs([str(tmp_path / 'in' / 'a.png')], tmp_path / 'in')
+    (tmp_path / 'none').mkdir()
+    with pytest.raises(UserError, match='no picture'):
+        find_jobs([str(tmp_path / 'none')], out)
+
+
+def run_infer(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', ['infer.py', *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / 'tools' / 'infer.py'), run_name='__main__')
+    return ended.value.code or 0
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    save_network(SRDenseNet(**SMALL, upscale_factor=2), tmp_path / 'net.pth')
+    return tmp_path / 'net.pth'
+
+
+def test_a_broken_picture_stops_no_folder(tmp_path, monkeypatch, capsys, checkpoint):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    cv2.imwrite(str(folder / 'c.png'), noise(6, 5, 4, dtype=np.uint16))
+    cv2.imwrite(str(folder / 'a.png'), noise(1, 1))
+    (folder / 'b.png').write_bytes((folder / 'c.png').read_bytes()[:100])
+    common = (folder, '--checkpoint', checkpoint, '--out', out, '--device', 'cpu')
+    assert run_infer(monkeypatch, *common) == 1
+    captured = capsys.readouterr()
+    assert '2 written' in captured.out and 'b.png' in captured.err
+    assert sorted(path.name for path in out.iterdir()) == ['a.png', 'c.png']
+    found = cv2.imread(str(out / 'c.png'), cv2.IMREAD_UNCHANGED)
+    assert found.shape == (12, 10, 4) and found.dtype == np.uint16
+
+    (folder / 'b.png').unlink()
+    (out / 'a.png').write_bytes(b'mine')
+    assert run_infer(monkeypatch, *common) == 0
+    assert '2 skipped' in capsys.readouterr().out and (out / 'a.png').read_bytes() == b'mine'
+    assert run_infer(monkeypatch, *common, '--overwrite', '--self-ensemble') == 0
+    assert cv2.imread(str(out / 'a.png'), cv2.IMREAD_UNCHANGED).shape == (2, 2)
+
+
+def test_a_long_panorama(tmp_path, monkeypatch, checkpoint):
+    cv2.imwrite(str(tmp_path / 'wide.png'), noise(8, 40000))
+    assert run_infer(monkeypatch, tmp_path / 'wide.png', '--checkpoint', checkpoint,
+                     '--out', tmp_path / 'out', '--device', 'cpu', '--tile', 2000) == 0
+    found = cv2.imread(str(tmp_path / 'out' / 'wide.png'), cv2.IMREAD_UNCHANGED)
+    assert found.shape == (16, 80000)
+
+
+def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, checkpoint):
+    cv2.imwrite(str(tmp_path / 'a.png'), noise(4, 4))
+    good = dict(source=tmp_path / 'a.png', checkpoint=checkpoint, out=tmp_path / 'out')
+    for change, message in (
+            (dict(checkpoint='none.pth'), 'none.pth: there is no such checkpoint'),
+            (dict(out=checkpoint / 'out'), 'cannot be made')):
+        paths = {**good, **change}
+        status = run_infer(monkeypatch, paths['source'], '--checkpoint', paths['checkpoint'],
+                           '--out', paths['out'], '--device', 'cpu')
+        error = capsys.readouterr().err
+        assert status == 2 and error.count('\n') == 1 and message in error

@@ -1,0 +1,151 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Pictures through the Upscaler, against the network and OpenCV."""
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from srdensenet_mm.checkpoints import save_network
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.inference import Upscaler
+from srdensenet_mm.inference.upscaler import memory
+from srdensenet_mm.models import SRDenseNet
+from srdensenet_mm.models.luma import upscale_through_luma
+
+SMALL = dict(mid_channels=6, num_blocks=2, num_layers=2, growth_rate=3, bottleneck_channels=6)
+
+
+def network(**kwargs):
+    torch.manual_seed(0)
+    net = SRDenseNet(**{**SMALL, **kwargs}).eval()
+    with torch.no_grad():
+        out = net(torch.rand(1, net.conv_first.in_channels, 24, 24))
+        net.conv_last.weight /= 6 * out.std()
+        net.conv_last.bias.fill_(0.5)
+    return net
+
+
+def noise(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
+
+
+@torch.no_grad()
+def through_luma(net, bgr):
+    peak = np.iinfo(bgr.dtype).max
+    rgb = torch.from_numpy(bgr[..., ::-1].astype(np.float32) / peak).permute(2, 0, 1)[None]
+    return upscale_through_luma(net, rgb)[0].permute(1, 2, 0).numpy()[..., ::-1] * peak
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+@pytest.mark.parametrize('scale', [2, 3, 4, 8])
+def test_a_colour_picture(tmp_path, scale, dtype):
+    net = network(upscale_factor=scale)
+    save_network(net, tmp_path / 'net.pth')
+    image = noise(11, 13, 3, dtype=dtype)
+    upscaler = Upscaler(tmp_path / 'net.pth', device='cpu')
+    found = upscaler(image)
+    assert upscaler.scale == scale and found.dtype == dtype
+    assert found.shape == (11 * scale, 13 * scale, 3)
+    # Half a level of rounding, and a little of float.
+    allowed = 0.51 if dtype == np.uint8 else 0.75
+    assert np.abs(found - through_luma(net, image)).max() <= allowed
+
+
+@pytest.mark.parametrize('shape', [(33, 41, 3), (33, 41), (33, 41, 1), (33, 41, 4), (1, 60, 3)])
+@pytest.mark.parametrize('colour', ['y', 'rgb'])
+def test_tiles_make_the_same_picture(shape, colour):
+    channels = 1 if colour == 'y' else 3
+    net = network(in_channels=channels, out_channels=channels, upscale_factor=3)
+    image = noise(*shape, dtype=np.uint16)
+    whole = Upscaler(net, device='cpu', tile=0)(image)
+    tiled = Upscaler(net, device='cpu', tile=7)(image)
+    assert whole.shape == tiled.shape == (shape[0] * 3, shape[1] * 3, *shape[2:])
+    assert np.abs(whole.astype(int) - tiled).max() <= 1
+
+
+def test_alpha_is_upscaled_alongside():
+    image = noise(9, 10, 4)
+    upscaler = Upscaler(network(), device='cpu')
+    found = upscaler(image)
+    expected = cv2.resize(image[..., 3].astype(np.float32), None, fx=4, fy=4,
+                          interpolation=cv2.INTER_CUBIC).clip(0, 255)
+    assert np.abs(found[..., 3] - expected).max() <= 0.51
+    np.testing.assert_array_equal(found[..., :3], upscaler(image[..., :3].copy()))
+
+
+def test_gray_is_gray_colour():
+    upscaler = Upscaler(network(), device='cpu')
+    gray = noise(9, 10)
+    colour = upscaler(np.dstack([gray] * 3)).astype(int)
+    assert np.abs(colour - upscaler(gray)[..., None]).max() <= 1
+
+
+def test_memory_decides_on_tiles(monkeypatch):
+    net = network()
+    image = noise(300, 300, 3)
+    upscaler = Upscaler(net, device='cpu')
+    one, _ = upscaler._plan(300, 300, image.nbytes * 16, None)
+    assert len(one) == 1
+    tight = Upscaler(net, device='cpu', max_memory=0.21)
+    many, together = tight._plan(300, 300, image.nbytes * 16, None)
+    assert len(many) > 1
+    rows, cols = many.tile_shape
+    assert rows * cols * together * tight._need_per_pixel() + memory.OVERHEAD < 0.21 * 2**30
+    assert np.abs(tight(image).astype(int) - upscaler(image)).max() <= 1
+    with pytest.raises(UserError, match='raise max_memory'):
+        Upscaler(net, device='cpu', max_memory=0.1)(image)
+    monkeypatch.setattr(memory, 'free_bytes', lambda device: 300 * 2**20)
+    fewer, _ = Upscaler(net, device='cpu')._plan(300, 300, image.nbytes * 16, None)
+    assert len(fewer) > 1
+
+
+def test_smaller_tiles_when_memory_runs_out():
+    net = network()
+    upscaler = Upscaler(net, device='cpu')
+    forward, sizes, done = upscaler._forward, [], []
+
+    def fails_when_large(inputs):
+        sizes.append(inputs[0, 0].numel())
+        if sizes[-1] > 1000:
+            raise MemoryError("can't allocate memory")
+        return forward(inputs)
+
+    image = noise(50, 50, 3)
+    expected = upscaler(image)
+    upscaler._forward = fails_when_large
+    assert np.abs(upscaler(image, progress=done.append).astype(int) - expected).max() <= 1
+    assert sizes[0] == 2500 and min(sizes) <= 1000 and sum(done) == 2500
+    fixed = Upscaler(net, device='cpu', tile=0)
+    fixed._forward = fails_when_large
+    with pytest.raises(UserError, match='give a smaller tile'):
+        fixed(image)
+
+
+@pytest.mark.parametrize('kwargs, message', [
+    (dict(dtype='fp8'), 'dtype'), (dict(dtype='fp16', device='cpu'), 'on a CPU, bf16'),
+    (dict(tile=-1), 'tile=-1'), (dict(tile=1.5), 'tile=1.5'), (dict(overlap=-2), 'overlap'),
+    (dict(max_memory=0), 'max_memory'), (dict(max_memory=float('inf')), 'max_memory'),
+    (dict(max_memory=float('nan')), 'max_memory'), (dict(device='banana'), 'device=banana'),
+    (dict(device='meta'), 'computes nothing'), (dict(backend='tf'), 'backend')], ids=str)
+def test_bad_arguments(kwargs, message):
+    with pytest.raises(UserError, match=message):
+        Upscaler(network(), **kwargs)
+
+
+@pytest.mark.parametrize('image, message', [
+    (None, 'NumPy'), (np.zeros((4, 4, 3), np.float32), 'float32'),
+    (np.zeros((4, 4, 2), np.uint8), 'shape'), (np.zeros((0, 4, 3), np.uint8), 'empty')])
+def test_no_picture(image, message):
+    with pytest.raises(UserError, match=message):
+        Upscaler(network(), device='cpu')(image)
+
+
+@pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
+def test_backends_make_the_same_picture(backend):
+    pytest.importorskip('onnx')
+    pytest.importorskip(backend)
+    net, image = network(), noise(23, 31, 3)
+    expected = Upscaler(net, device='cpu')(image)
+    for tile in (0, 9):
+        found = Upscaler(net, backend=backend, tile=tile)(image)
+        assert np.abs(found.astype(int) - expected).max() <= 1
