@@ -26,6 +26,18 @@ NETWORK = dict(upscale_factor=4, mid_channels=4, num_blocks=1, num_layers=2, gro
 BORDER = 4
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Without what takes seconds for each Runner: compilers looked for, configs made pretty."""
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: ''.join(
+        f'{key} = {value!r}\n' for key, value in cfg._cfg_dict.to_dict().items())))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def write_config(path, **changes):
     """A recipe of the smallest sizes: LR folders LR, GT folders GT, HR pictures in HR."""
     folder = path.parent
