@@ -1,4 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -46,8 +47,8 @@ class SaveOnSignalHook(Hook):
                                   'this is not it; SIGTERM will not save')
             return
         for loader in _loaders(runner):
-            if loader.num_workers and not isinstance(loader.worker_init_fn, _DeafWorker):
-                loader.worker_init_fn = _DeafWorker(loader.worker_init_fn)
+            if loader.num_workers and not isinstance(loader.worker_init_fn, _ApartWorker):
+                loader.worker_init_fn = _ApartWorker(loader.worker_init_fn)
         for number in _SIGNALS:
             self._previous[number] = signal.signal(number, self._receive)
 
@@ -118,20 +119,20 @@ class SaveOnSignalHook(Hook):
         raise SystemExit(128 + number)
 
 
-class _DeafWorker:
-    """Initializes a data loader's worker that a signal does not end.
+class _ApartWorker:
+    """Initializes a data loader's worker that signals to the group do not reach.
 
     torchrun and terminals signal a whole process group. A worker that obeyed
-    would make torch raise an error at any moment of the saving. Workers end
-    with the process that they work for.
+    would make torch raise an error at any moment of the saving; one that
+    ignored SIGTERM would not end when torch ends it, and the process that it
+    works for would wait for it for ever. So it gets a group of its own.
     """
 
     def __init__(self, init=None):
         self.init = init
 
     def __call__(self, worker: int) -> None:
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        os.setpgrp()
         if self.init is not None:
             self.init(worker)
 
