@@ -41,7 +41,8 @@ def score_pictures(data: str | Path, results: dict[str, str | Path],
         for name, picture in made.items():
             # MMagic's functions take BGR.
             pair = picture[..., ::-1].astype(np.float64), truth[..., ::-1].astype(np.float64)
-            options = dict(crop_border=scale, input_order='HWC', convert_to='Y')
+            options = dict(
+                crop_border=scale, input_order='HWC', convert_to='Y', channel_order='bgr')
             scores[name][path.stem] = Score(psnr(*pair, **options), ssim(*pair, **options), picture)
     return scores
 
