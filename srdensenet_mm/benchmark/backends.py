@@ -1,16 +1,14 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """What runs a network in a benchmark, and in which type: ``torch``, ``openvino:bf16``, ..."""
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.export.packages import import_optional
 from srdensenet_mm.inference.backends import DTYPES, make_backend
+from srdensenet_mm.inference.precision import InPrecision
 
 TORCH = 'torch'
-_TORCH_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 def choices() -> list[str]:
@@ -60,7 +58,7 @@ def wrap(network: nn.Module, backend: str, threads: int | None = None) -> nn.Mod
     """
     name, dtype = _parse(backend)
     if name == TORCH:
-        return _Cast(network, _TORCH_DTYPES[dtype])
+        return InPrecision(network, dtype)
     return _Engine(make_backend(network, name, dtype, threads))
 
 
@@ -77,13 +75,3 @@ class _Engine(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self._run(inputs)
-
-
-class _Cast(nn.Module):
-
-    def __init__(self, network: nn.Module, dtype: torch.dtype):
-        super().__init__()
-        self._network, self._dtype = copy.deepcopy(network).to(dtype), dtype
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self._network(inputs.to(self._dtype)).float()

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from srdensenet_mm.errors import UserError
 
+from .precision import InPrecision
+
 Backend = Callable[[Tensor], Tensor]
 
 # Backend -> what it can compute in on a CPU.
@@ -61,15 +63,14 @@ def make_backend(network: nn.Module,
 
 
 def _make_torch(network: nn.Module, dtype: str, threads: int) -> Backend:
-    torch_dtype = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)[dtype]
-    network = network.to(torch_dtype)
+    network = InPrecision(network, dtype)
 
     def run(inputs: Tensor) -> Tensor:
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
             with torch.no_grad():
-                return network(inputs.to(torch_dtype)).float()
+                return network(inputs)
         finally:
             torch.set_num_threads(before)
 

@@ -16,11 +16,11 @@ from srdensenet_mm.errors import UserError
 from . import memory
 from .colours import check_picture, network_inputs, picture_part, to_float
 from .networks import from_checkpoint, from_config, from_network
+from .precision import DTYPES, InPrecision
 from .reach import reach
 from .self_ensemble import self_ensemble
 from .tiling import Grid, Span, cheapest_grid, fixed_grid, run_tiles, whole_grid
 
-DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 BACKENDS = ('torch', 'onnxruntime', 'openvino')
 # Without a limit given: memory for tiles on a CPU, beside the picture itself.
 # More makes a large picture little faster and slows others down.
@@ -278,7 +278,7 @@ class Upscaler:
 
     def _make_forward(self, backend: str, dtype: str) -> Callable[[Tensor], Tensor]:
         if backend == 'torch':
-            forward = _torch_forward(self._model.network, self.device, DTYPES[dtype])
+            forward = InPrecision(self._model.network, dtype, self.device)
             self._counted = forward
         else:
             from .backends import make_backend
@@ -289,16 +289,6 @@ class Upscaler:
             forward = self_ensemble(forward)
             self._counted = self_ensemble(self._counted)
         return forward
-
-
-def _torch_forward(network: nn.Module, device: torch.device,
-                   dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    network = copy.deepcopy(network).to(device, dtype)
-
-    def forward(inputs: Tensor) -> Tensor:
-        return network(inputs.to(device, dtype))
-
-    return forward
 
 
 def _graph_form(network: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -37,7 +37,8 @@ def pixelwise_tail(x: Tensor, deconvs: nn.ModuleList, conv_last: nn.Conv2d) -> T
         conv_last (nn.Conv2d): The last convolution, 3x3 with padding 1.
 
     Returns:
-        Tensor: Shape (N, out_channels, s * H, s * W).
+        Tensor: Shape (N, out_channels, s * H, s * W), of the type of ``x``; in
+        float32 under autocast without gradients.
     """
     n, channels, h, w = x.shape
     strides = [deconv.stride[0] for deconv in deconvs]
@@ -46,22 +47,18 @@ def pixelwise_tail(x: Tensor, deconvs: nn.ModuleList, conv_last: nn.Conv2d) -> T
                 for deconv in deconvs]
     biases = [deconv.bias.repeat(deconv.stride[0]**2).to(x.dtype) for deconv in deconvs]
     # (kh, kw, C_out, C_in): row (i, j, c) makes the share in the neighbour's channel c.
-    taps = conv_last.weight.permute(2, 3, 0, 1).flatten(0, 2).to(x.dtype)
+    taps = conv_last.weight.permute(2, 3, 0, 1).flatten(0, 2)
 
     def shares(pixels: Tensor) -> Tensor:
         for matrix, bias in zip(matrices, biases, strict=True):
             pixels = F.relu_(F.linear(pixels, matrix, bias)).view(-1, channels)
-        return F.linear(pixels, taps)
+        return F.linear(pixels, taps.to(x.dtype))
 
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
     if torch.is_grad_enabled() or torch.jit.is_tracing():
         out = shares(pixels)
     else:
-        scale = 1
-        for stride in strides:
-            scale *= stride
-        rows = max(1, _PIECE_BYTES // (scale * scale * channels * x.element_size()))
-        out = torch.cat([shares(piece) for piece in pixels.split(rows)])
+        out = _shares_in_pieces(pixels, matrices, biases, taps)
 
     # (N, H, W, s1, s1, s2, s2, ..., 3, 3, C_out) -> (N, 9, C_out, s*H, s*W)
     sub = [size for stride in strides for size in (stride, stride)]
@@ -69,15 +66,63 @@ def pixelwise_tail(x: Tensor, deconvs: nn.ModuleList, conv_last: nn.Conv2d) -> T
     depth = 2 * len(strides)
     order = [0, depth + 3, depth + 4, 1, *range(3, depth + 3, 2), 2, *range(4, depth + 3, 2)]
     out = out.permute(order).flatten(3 + len(strides) + 1, -1).flatten(3, 3 + len(strides))
-    return _add_up(out, conv_last.bias)
+    out = _add_up(out, conv_last.bias)
+    return out if torch.is_autocast_enabled(x.device.type) else out.to(x.dtype)
+
+
+def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tensor],
+                      taps: Tensor) -> Tensor:
+    """The shares of all pixels, without gradients and with little memory.
+
+    All pieces go through the same buffers: wide maps made anew for each, small
+    results kept between them, would leave holes in the heap that add up to as
+    much as all the wide maps together.
+
+    The shares are float32 whatever the maps are: they nearly cancel one
+    another, and 16 bits would leave errors of whole levels.
+    """
+    channels = pixels.size(1)
+    growth = 1
+    for matrix in matrices:
+        growth *= matrix.size(0) // channels
+    rows = max(1, _PIECE_BYTES // (growth * channels * pixels.element_size()))
+    rows = min(rows, len(pixels))
+    buffers, height = [], rows
+    for matrix in matrices:
+        buffers.append(pixels.new_empty(height, matrix.size(0)))
+        height *= matrix.size(0) // channels
+    if pixels.dtype is not torch.float32:
+        buffers.append(pixels.new_empty(height, channels, dtype=torch.float32))
+    taps = taps.float().t()
+    out = taps.new_empty(growth * len(pixels), taps.size(1))
+    for start in range(0, len(pixels), rows):
+        piece = pixels[start:start + rows]
+        first, count = growth * start, growth * len(piece)
+        for matrix, bias, buffer in zip(matrices, biases, buffers, strict=False):
+            buffer = buffer[:len(piece)]
+            torch.addmm(bias, piece, matrix.t(), out=buffer)
+            piece = buffer.relu_().view(-1, channels)
+        if piece.dtype is not torch.float32:
+            piece = buffers[-1][:count].copy_(piece)
+        torch.mm(piece, taps, out=out[first:first + count])
+    return out
 
 
 def _add_up(shares: Tensor, bias: Tensor) -> Tensor:
     """Add every pixel's nine shares onto its neighbours, (N, 9, C, H, W) -> (N, C, H, W)."""
     h, w = shares.shape[-2:]
-    shares = F.pad(shares, (1, 1, 1, 1))
-    total = bias.view(1, -1, 1, 1)
-    for i in range(3):
-        for j in range(3):
-            total = total + shares[:, 3 * i + j, :, i:i + h, j:j + w]
+    if torch.is_grad_enabled() or torch.jit.is_tracing():
+        shares = F.pad(shares, (1, 1, 1, 1))
+        total = bias.view(1, -1, 1, 1)
+        for i in range(3):
+            for j in range(3):
+                total = total + shares[:, 3 * i + j, :, i:i + h, j:j + w]
+        return total
+    # In place, and without a padded copy.
+    total = shares[:, 4] + bias.view(1, -1, 1, 1)
+    for i in (-1, 0, 1):
+        for j in (-1, 0, 1):
+            if i or j:
+                total[..., max(0, -i):h - max(0, i), max(0, -j):w - max(0, j)].add_(
+                    shares[:, 3 * i + j + 4, :, max(0, i):h + min(0, i), max(0, j):w + min(0, j)])
     return total

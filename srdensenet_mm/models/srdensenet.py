@@ -153,10 +153,19 @@ class SRDenseNet(BaseModule):
         # oneDNN and cuDNN run these convolutions up to twice as fast on
         # channels_last.
         x = x.contiguous(memory_format=torch.channels_last)
-        x = self._bottleneck_maps(F.relu(self.conv_first(x)))
+        x = self._bottleneck_maps(self._low_level_maps(x))
         if self.bottleneck_act:
             x = F.relu(x)
         return self._checkpointed(self._reconstruct, x)
+
+    def _low_level_maps(self, x: Tensor) -> Tensor:
+        kind = x.device.type
+        if not torch.is_autocast_enabled(kind):
+            return F.relu(self.conv_first(x))
+        # In bf16 the input itself would be off by up to half a level.
+        with torch.autocast(kind, enabled=False):
+            maps = F.relu(self.conv_first(x.float()))
+        return maps.to(torch.get_autocast_dtype(kind))
 
     def _bottleneck_maps(self, low_level: Tensor) -> Tensor:
         if self.feature_level != 'all':
