@@ -13,6 +13,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from srdensenet_mm.checkpoints import save_network
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.inference import Upscaler
 from srdensenet_mm.inference.folder import find_jobs
 from srdensenet_mm.inference.image_io import Picture, read_picture, write_png
 from srdensenet_mm.models import SRDenseNet
@@ -48,6 +49,37 @@ def test_profile_is_kept(tmp_path):
     with Image.open(tmp_path / 'b.png') as again:
         assert again.info['icc_profile'] == profile
         np.testing.assert_array_equal(np.array(again), picture.pixels[..., ::-1])
+
+
+def test_palettes(tmp_path):
+    colours = Image.fromarray(noise(9, 7, 3)).quantize(11)
+    colours.save(tmp_path / 'opaque.png')
+    colours.save(tmp_path / 'opaque.bmp')
+    colours.save(tmp_path / 'seen_through.png', transparency=bytes([0, 100, 200] + 8 * [255]))
+    for name, mode, order in (('opaque.png', 'RGB', [2, 1, 0]), ('opaque.bmp', 'RGB', [2, 1, 0]),
+                              ('seen_through.png', 'RGBA', [2, 1, 0, 3])):
+        with Image.open(tmp_path / name) as stored:
+            assert stored.mode == 'P'
+            expected = np.array(stored.convert(mode))[..., order]
+        np.testing.assert_array_equal(read_picture(tmp_path / name).pixels, expected)
+
+
+def test_cmyk(tmp_path):
+    # Smooth: of noise, two decoders make different things.
+    inks = cv2.resize(noise(4, 4, 4), (32, 24))
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes())
+    profile[16:20] = b'CMYK'
+    Image.fromarray(inks, 'CMYK').save(
+        tmp_path / 'a.jpg', quality=100, subsampling=0, icc_profile=bytes(profile))
+    with Image.open(tmp_path / 'a.jpg') as stored:
+        assert stored.mode == 'CMYK' and stored.info['icc_profile'] == profile
+        expected = np.array(stored.convert('RGB'))[..., ::-1]
+    picture = read_picture(tmp_path / 'a.jpg')
+    assert np.abs(picture.pixels.astype(int) - expected).max() <= 4
+    assert expected.std() > 20 and picture.icc_profile is None
+    Image.fromarray(inks, 'CMYK').save(tmp_path / 'a.tif')
+    with pytest.raises(UserError, match='a.tif: is a TIFF in CMYK'):
+        read_picture(tmp_path / 'a.tif')
 
 
 @pytest.mark.parametrize('shape', [(5, 7), (5, 7, 3), (5, 7, 4)])
@@ -122,6 +154,20 @@ def test_a_broken_picture_stops_no_folder(tmp_path, monkeypatch, capsys, checkpo
     assert '2 skipped' in capsys.readouterr().out and (out / 'a.png').read_bytes() == b'mine'
     assert run_infer(monkeypatch, *common, '--overwrite', '--self-ensemble') == 0
     assert cv2.imread(str(out / 'a.png'), cv2.IMREAD_UNCHANGED).shape == (2, 2)
+
+
+def test_the_tool_keeps_profile_and_orientation(tmp_path, monkeypatch, checkpoint):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = noise(6, 9, 3)
+    Image.fromarray(pixels).save(tmp_path / 'a.png', icc_profile=profile, exif=exif)
+    assert run_infer(monkeypatch, tmp_path / 'a.png', '--checkpoint', checkpoint,
+                     '--out', tmp_path / 'out', '--device', 'cpu') == 0
+    expected = Upscaler(checkpoint, device='cpu')(np.rot90(pixels, -1)[..., ::-1].copy())
+    with Image.open(tmp_path / 'out' / 'a.png') as found:
+        assert found.info['icc_profile'] == profile and found.getexif().get(0x0112, 1) == 1
+        np.testing.assert_array_equal(np.array(found), expected[..., ::-1])
 
 
 def test_a_long_panorama(tmp_path, monkeypatch, checkpoint):

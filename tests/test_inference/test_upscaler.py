@@ -1,5 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Pictures through the Upscaler, against the network and OpenCV."""
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -119,6 +121,20 @@ def test_smaller_tiles_when_memory_runs_out():
     fixed._forward = fails_when_large
     with pytest.raises(UserError, match='give a smaller tile'):
         fixed(image)
+
+
+@pytest.mark.parametrize('backend', ['torch', 'onnxruntime', 'openvino'])
+def test_several_threads_call_one_upscaler(backend):
+    if backend != 'torch':
+        pytest.importorskip('onnx')
+        pytest.importorskip(backend)
+    upscaler = Upscaler(network(upscale_factor=2), device='cpu', backend=backend, tile=8)
+    images = [noise(20 + k, 30 - k, 3) for k in range(6)]
+    expected = [upscaler(image) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(upscaler, images * 3))
+    for k, one in enumerate(found):
+        np.testing.assert_array_equal(one, expected[k % 6])
 
 
 @pytest.mark.parametrize('kwargs, message', [

@@ -1,0 +1,96 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Counting memory: tensors by hand, limits of containers, and what a call really takes."""
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+import torch.nn.functional as F
+
+from srdensenet_mm.benchmark.peak_memory import measure_peak, run_fresh
+from srdensenet_mm.inference import Upscaler, memory
+from srdensenet_mm.models import SRDenseNet
+
+SIZE = 1000 * 4  # bytes of a tensor of 1000 floats
+
+
+def growing(x):
+    return torch.cat([x, x]) + 1
+
+
+def in_place(x):
+    return (x + 1).mul_(2).relu_().view(10, 100).t()
+
+
+def one_after_the_other(x):
+    total = 0.
+    for _ in range(5):
+        total += float((x + 1).sum())
+    return x * total
+
+
+@pytest.mark.parametrize('function, tensors', [
+    (lambda x: x + 1, 2), (growing, 5), (in_place, 2), (one_after_the_other, 2),
+    (lambda x: ((x + 1) * 2 + 3) * 4, 3)],
+    ids=['sum', 'growing', 'in place', 'one after the other', 'temporaries'])
+def test_tensors_are_counted_while_they_live(function, tensors):
+    found = memory.peak_bytes(function, torch.zeros(1000))
+    assert tensors * SIZE <= found <= tensors * SIZE + 100  # and some scalars
+
+
+def test_bytes_per_pixel():
+
+    def twice_as_large(x):
+        return F.interpolate(x, scale_factor=2)
+
+    # Of three channels, the input's pixel and its four of the output.
+    assert memory.bytes_per_pixel(twice_as_large, 3) == 3 * 4 * (1 + 4)
+
+
+@pytest.mark.parametrize('limit_name, used_name', [
+    ('memory.max', 'memory.current'),
+    ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes')], ids=['v2', 'v1'])
+def test_a_containers_limit(tmp_path, limit_name, used_name):
+    limit, used = tmp_path / limit_name, tmp_path / used_name
+    limit.parent.mkdir(exist_ok=True)
+    limit.write_text('1000\n')
+    used.write_text('900\n')
+    used.with_name('memory.stat').write_text(
+        'anon 600\nfile 300\nactive_file 200\ninactive_file 50\n')
+    assert memory._container_free(tmp_path) == 350
+    used.write_text('2000\n')
+    assert memory._container_free(tmp_path) == 0
+    limit.write_text('max\n')
+    assert memory._container_free(tmp_path) is None
+
+
+def test_free_memory(tmp_path, monkeypatch):
+    assert memory._container_free(tmp_path) is None
+    assert 0 < memory.free_bytes(torch.device('cpu')) <= psutil.virtual_memory().total
+    monkeypatch.setattr(memory, '_container_free', lambda: 12345)
+    assert memory.free_bytes(torch.device('cpu')) == 12345
+
+
+def peaks_here(limit: float) -> dict:
+    """Measured peaks of a call within ``limit`` GiB and of one without tiles, bytes.
+
+    A network whose maps, not libraries or the picture, take the memory.
+    """
+    torch.manual_seed(0)
+    net = SRDenseNet(mid_channels=128, num_blocks=1, num_layers=1, growth_rate=4,
+                     bottleneck_channels=4, upscale_factor=2)
+    image = np.zeros((768, 768, 3), np.uint8)
+    upscalers = dict(limited=Upscaler(net, device='cpu', max_memory=limit),
+                     whole=Upscaler(net, device='cpu', tile=0))
+    for upscaler in upscalers.values():
+        upscaler(image[:24, :24])
+    return {name: measure_peak(lambda u=upscaler: u(image))
+            for name, upscaler in upscalers.items()}
+
+
+@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='needs Linux')
+def test_a_call_stays_within_its_limit():
+    peaks = run_fresh(f'{__file__}:peaks_here', dict(limit=0.25), threads=1)
+    assert peaks['limited'] <= 0.25 * memory.GIB
+    assert peaks['whole'] > 1.5 * 0.25 * memory.GIB

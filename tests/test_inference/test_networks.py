@@ -1,0 +1,112 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Networks of MMagic's configs, against MMagic's models themselves."""
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmagic.registry import MODELS
+from mmagic.structures import DataSample
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from run_tools_here import call_tool
+
+from srdensenet_mm.engine.config_checks import resolve_config
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.inference import Upscaler
+
+# MMagic's recipes with small networks.
+EDSR = """
+_base_ = 'mmagic::edsr/edsr_x2c64b16_1xb16-300k_div2k.py'
+model = dict(generator=dict(mid_channels=6, num_blocks=2))
+"""
+BGR = EDSR + """
+model['data_preprocessor'] = dict(
+    mean=[110., 120., 130.], std=[50., 60., 70.], output_channel_order='BGR')
+"""
+RAW = EDSR + "model['data_preprocessor'] = dict(mean=None, std=None)\n"
+SRCNN = 'mmagic::srcnn/srcnn_x4k915_1xb16-1000k_div2k.py'
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def write_model(config, path):
+    """MMagic's model of a config, its weights written as MMagic's Runner does."""
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmagic'):
+        model = MODELS.build(Config.fromfile(resolve_config(config)).model).eval()
+    # Biases and means that come out of the wrong channel show.
+    for parameter in model.generator.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    torch.save(dict(meta=dict(iter=1), state_dict=model.state_dict()), path)
+    return model
+
+
+def predicted(model, image):
+    """What MMagic makes, in BGR, of a picture (H, W, 3) BGR that its pipelines load as RGB."""
+    sample = DataSample(metainfo=dict(img_channel_order='RGB', gt_channel_order='RGB'))
+    # As floats: of integers that nothing normalizes, its EDSR would subtract a mean cut to 0.
+    inputs = torch.from_numpy(image[..., ::-1].astype(np.float32)).permute(2, 0, 1)
+    with torch.no_grad():
+        out = model.test_step(dict(inputs=[inputs], data_samples=[sample]))[0]
+    return out.output.pred_img.permute(1, 2, 0).numpy()
+
+
+@pytest.fixture
+def own_config(tmp_path):
+
+    def write(text):
+        (tmp_path / 'own.py').write_text(text)
+        return str(tmp_path / 'own.py')
+
+    return write
+
+
+@pytest.mark.parametrize('text', [EDSR, BGR, RAW], ids=['edsr', 'bgr', 'raw'])
+def test_a_recipes_network_predicts_as_in_mmagic(tmp_path, own_config, text):
+    config = own_config(text)
+    model = write_model(config, tmp_path / 'net.pth')
+    image = noise(14, 17, 3)
+    expected = predicted(model, image)
+    assert expected.std() > 1
+    for tile in (0, 5):
+        upscaler = Upscaler(tmp_path / 'net.pth', config=config, device='cpu', tile=tile)
+        found = upscaler(image)
+        assert upscaler.scale == 2 and found.shape == (28, 34, 3)
+        assert np.abs(found - expected).max() <= 0.51
+
+
+def test_an_installed_config(tmp_path):
+    model = write_model(SRCNN, tmp_path / 'net.pth')
+    image = noise(9, 12, 3)
+    upscaler = Upscaler(tmp_path / 'net.pth', config=SRCNN, device='cpu')
+    assert upscaler.scale == 4
+    assert np.abs(upscaler(image) - predicted(model, image)).max() <= 0.51
+
+
+def test_on_the_command_line(tmp_path, own_config):
+    config = own_config(EDSR)
+    model = write_model(config, tmp_path / 'net.pth')
+    image = noise(8, 9, 3)
+    cv2.imwrite(str(tmp_path / 'a.png'), image)
+    status, out, _ = call_tool(
+        'infer', tmp_path / 'a.png', '--checkpoint', tmp_path / 'net.pth', '--config', config,
+        '--out', tmp_path / 'out', '--device', 'cpu')
+    assert status == 0 and '1 written' in out
+    found = cv2.imread(str(tmp_path / 'out' / 'a.png'))
+    assert np.abs(found - predicted(model, image)).max() <= 0.51
+
+
+def test_what_does_not_fit(tmp_path, own_config):
+    weights = tmp_path / 'net.pth'
+    write_model(own_config(EDSR), weights)
+    for text, message in (
+            (EDSR.replace('num_blocks=2', 'num_blocks=3'), 'does not fit the config'),
+            ('model = dict(type="BaseEditModel")', 'has no model.generator'),
+            ('model = dict(generator=dict(type="EDSRNet"))', 'cannot be built'),
+            ('model = dict(generator=dict(type="NoSuchNet"))', 'cannot be built')):
+        with pytest.raises(UserError, match=message):
+            Upscaler(weights, config=own_config(text), device='cpu')
+    with pytest.raises(UserError, match='no such config'):
+        Upscaler(weights, config=str(tmp_path / 'none.py'), device='cpu')
