@@ -16,8 +16,8 @@ help: ## this list
 env: ## build the environment, or finish or renew it; nothing where it is ready
 	@PYTHON='$(PYTHON)' requirements/make_env.sh '$(VENV)'
 
-test: lint ## ruff, then the tests; ARGS go to pytest
-	$(PY) -m pytest $(ARGS)
+test: lint ## ruff, then the tests on all cores; ARGS go to pytest
+	$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 lint: env ## ruff alone
 	$(PY) -m ruff check .

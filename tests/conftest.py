@@ -1,10 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import os
 import sys
 from pathlib import Path
 
-import torch
+# Tests run side by side, and networks as small as theirs are slower on several
+# threads, much so on a busy machine. Tools that tests start inherit this.
+os.environ['OMP_NUM_THREADS'] = '1'
 
 # Modules that tests share (plain_srdensenet, ...) lie beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
-
-torch.set_num_threads(2)

@@ -8,15 +8,6 @@ from srdensenet_mm.models import SRDenseNet
 SMALL = dict(mid_channels=16, num_blocks=2, num_layers=2, growth_rate=8, bottleneck_channels=16)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small are slower on several, much so on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def make_checkpoint(tmp_path):
     """Writes a network with random weights whose output looks like a picture's values."""
