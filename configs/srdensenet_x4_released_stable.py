@@ -1,7 +1,7 @@
 """The published x4 weights, first phase: a high, constant learning rate, for as long as it gains.
 
-Muon, mixed precision, L1, clipped gradients, small batches, EMA of the weights. The phase has no length
-of its own: stop it at any time, resume it at any time, and let
+Muon, mixed precision, L1, clipped gradients, small batches, EMA of the weights. The phase has no
+length of its own: stop it at any time, resume it at any time, and let
 srdensenet_x4_released_decay.py bring the learning rate down.
 """
 _base_ = './srdensenet_x4_folders.py'

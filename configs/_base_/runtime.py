@@ -12,6 +12,8 @@ default_hooks = dict(
         max_keep_ckpts=3,
         save_best='PSNR',
         rule='greater'),
+    # Validations by iteration: MMEngine's default logs all of them at epoch 0.
+    logger=dict(log_metric_by_epoch=False),
     # Here, where a recipe's custom_hooks do not replace them.
     stop_on_invalid_loss=dict(type='StopOnInvalidLossHook'),
     save_on_signal=dict(type='SaveOnSignalHook'))
