@@ -9,6 +9,7 @@ light.
 from . import compat
 from .version import __version__
 
+compat.silence_transformers()
 compat.check_environment()
 compat.register_on_demand()
 compat.allow_runner_checkpoints()

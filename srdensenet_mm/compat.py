@@ -26,6 +26,17 @@ class BrokenEnvironment(UserError):
     """
 
 
+def silence_transformers() -> None:
+    """Keep a warning about transformers' own code from the users of every tool.
+
+    Concerns transformers 4.36, which mmengine's optimizers import, with torch
+    2.2 and newer: it calls a function by its deprecated name.
+    """
+    import warnings
+    warnings.filterwarnings(
+        'ignore', message='.*_register_pytree_node.* is deprecated', category=FutureWarning)
+
+
 def check_environment() -> None:
     """Fail early, in one line, where MMagic could only fail late and obscurely.
 
