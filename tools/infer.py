@@ -19,7 +19,8 @@ def parse_args() -> argparse.Namespace:
         'whole (default: chosen from the picture and --max-memory)')
     parser.add_argument(
         '--overlap', type=int, metavar='N', help='LR pixels that a tile is read with on each '
-        "side (default: the network's reach, which makes tiles exact)")
+        "side (default: the network's reach, which makes tiles exact; less leaves an error, which "
+        'benchmarks/overlap.py measures)')
     parser.add_argument(
         '--max-memory', type=float, metavar='GIB', help='memory to use at most for a picture '
         '(default: 1.8 GiB and the picture on a CPU, three quarters of what is free on a GPU)')

@@ -1,0 +1,39 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""benchmarks/overlap.py on a small network."""
+import sys
+
+import cv2
+import numpy as np
+import torch
+from small_models import ROOT
+
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+
+import overlap  # noqa: E402
+
+from srdensenet_mm.checkpoints import save_network  # noqa: E402
+from srdensenet_mm.inference import Upscaler  # noqa: E402
+from srdensenet_mm.models import SRDenseNet  # noqa: E402
+
+
+def test_errors_shrink_and_end_at_the_reach(tmp_path):
+    torch.manual_seed(0)
+    net = SRDenseNet(mid_channels=6, num_blocks=2, num_layers=2, growth_rate=3,
+                     bottleneck_channels=6, upscale_factor=2).eval()
+    with torch.no_grad():
+        net.conv_last.weight /= 6 * net(torch.rand(1, 1, 24, 24)).std()
+        net.conv_last.bias.fill_(0.5)
+    save_network(net, tmp_path / 'net.pth')
+    picture = np.random.default_rng(0).integers(0, 256, (20, 31, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    none, two, reach = overlap.measure(overlap.parse_args(
+        [str(tmp_path / 'net.pth'), str(tmp_path / 'a.png'), '--overlaps', '0', '2',
+         '--tile', '5']))
+    assert [none['overlap'], two['overlap'], reach['overlap']] == [0, 2, 6]
+    # The same of pictures of 8 bits, to their rounding.
+    found, whole = (Upscaler(net, **kwargs)(picture).astype(int)
+                    for kwargs in (dict(tile=5, overlap=0), dict(tile=0)))
+    assert abs(none['largest'] - np.abs(found - whole).max()) <= 1
+    assert none['mean'] > two['mean'] > reach['mean']
+    assert reach['largest'] <= 1.01 / 257 and reach['changed'] == 0 and reach['tiles'] > 1
+    assert none['tiles'] == 4 * 7 and none['computed'] >= 1
