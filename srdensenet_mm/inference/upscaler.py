@@ -30,6 +30,8 @@ _DEFAULT_SHARE = 0.75
 _BATCH_PIXELS = {'cpu': 128 * 128, 'cuda': 512 * 512}
 # Output pixels that are turned into colours at a time.
 _STRIP_PIXELS = 2**19
+# What inference engines take, of what the tensors of the same graph do in torch.
+_ENGINE_MARGIN = 1.2
 _OUT_OF_MEMORY = "can't allocate memory"
 
 
@@ -108,6 +110,7 @@ class Upscaler:
         self.tile = tile
         self.max_memory = max_memory
         self._ensemble = self_ensemble
+        self._backend = backend
         self._reach = reach(self._model.network, self._model.channels, self.scale)
         self.overlap = self._reach if overlap is None else overlap
         if tile and self.overlap is None:
@@ -251,7 +254,8 @@ class Upscaler:
     def _need_per_pixel(self) -> float:
         with self._trial_lock:
             if self._bytes_per_pixel is None:
-                self._bytes_per_pixel = memory.bytes_per_pixel(
+                margin = 1 if self._backend == 'torch' else _ENGINE_MARGIN
+                self._bytes_per_pixel = margin * memory.bytes_per_pixel(
                     self._counted, self._model.channels)
         return self._bytes_per_pixel
 
@@ -282,7 +286,7 @@ class Upscaler:
             self._counted = forward
         else:
             from .backends import make_backend
-            forward = make_backend(self._model.network, backend, dtype)
+            forward = make_backend(self._model.network, backend, dtype, keep_memory=False)
             # Their memory does not show in torch's tensors.
             self._counted = _graph_form(self._model.network)
         if self._ensemble:
