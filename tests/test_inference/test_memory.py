@@ -1,5 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Counting memory: tensors by hand, limits of containers, and what a call really takes."""
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,8 @@ def test_free_memory(tmp_path, monkeypatch):
     assert memory.free_bytes(torch.device('cpu')) == 12345
 
 
-def peaks_here(limit: float) -> dict:
-    """Measured peaks of a call within ``limit`` GiB and of one without tiles, bytes.
+def peaks_here(limit: float, backends: list[str]) -> dict:
+    """Measured peaks of calls within ``limit`` GiB, and of one without tiles, bytes.
 
     A network whose maps, not libraries or the picture, take the memory.
     """
@@ -81,8 +82,9 @@ def peaks_here(limit: float) -> dict:
     net = SRDenseNet(mid_channels=128, num_blocks=1, num_layers=1, growth_rate=4,
                      bottleneck_channels=4, upscale_factor=2)
     image = np.zeros((768, 768, 3), np.uint8)
-    upscalers = dict(limited=Upscaler(net, device='cpu', max_memory=limit),
-                     whole=Upscaler(net, device='cpu', tile=0))
+    upscalers = {name: Upscaler(net, device='cpu', max_memory=limit, backend=name)
+                 for name in backends}
+    upscalers['whole'] = Upscaler(net, device='cpu', tile=0)
     for upscaler in upscalers.values():
         upscaler(image[:24, :24])
     return {name: measure_peak(lambda u=upscaler: u(image))
@@ -91,6 +93,8 @@ def peaks_here(limit: float) -> dict:
 
 @pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='needs Linux')
 def test_a_call_stays_within_its_limit():
-    peaks = run_fresh(f'{__file__}:peaks_here', dict(limit=0.25), threads=1)
-    assert peaks['limited'] <= 0.25 * memory.GIB
-    assert peaks['whole'] > 1.5 * 0.25 * memory.GIB
+    backends = ['torch', *(name for name in ('onnxruntime', 'openvino')
+                           if find_spec('onnx') and find_spec(name))]
+    peaks = run_fresh(f'{__file__}:peaks_here', dict(limit=0.25, backends=backends), threads=1)
+    assert peaks.pop('whole') > 1.5 * 0.25 * memory.GIB
+    assert list(peaks) == backends and max(peaks.values()) <= 0.25 * memory.GIB, peaks
