@@ -78,8 +78,8 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
     results kept between them, would leave holes in the heap that add up to as
     much as all the wide maps together.
 
-    The shares are float32 whatever the maps are: they nearly cancel one
-    another, and 16 bits would leave errors of whole levels.
+    The shares have 32 bits at least: they nearly cancel one another, and 16
+    would leave errors of whole levels.
     """
     channels = pixels.size(1)
     growth = 1
@@ -91,9 +91,10 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
     for matrix in matrices:
         buffers.append(pixels.new_empty(height, matrix.size(0)))
         height *= matrix.size(0) // channels
-    if pixels.dtype is not torch.float32:
-        buffers.append(pixels.new_empty(height, channels, dtype=torch.float32))
-    taps = taps.float().t()
+    precise = torch.promote_types(pixels.dtype, torch.float32)
+    if pixels.dtype is not precise:
+        buffers.append(pixels.new_empty(height, channels, dtype=precise))
+    taps = taps.to(precise).t()
     out = taps.new_empty(growth * len(pixels), taps.size(1))
     for start in range(0, len(pixels), rows):
         piece = pixels[start:start + rows]
@@ -102,7 +103,7 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
             buffer = buffer[:len(piece)]
             torch.addmm(bias, piece, matrix.t(), out=buffer)
             piece = buffer.relu_().view(-1, channels)
-        if piece.dtype is not torch.float32:
+        if piece.dtype is not precise:
             piece = buffers[-1][:count].copy_(piece)
         torch.mm(piece, taps, out=out[first:first + count])
     return out

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from mmagic.registry import OPTIMIZERS
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from srdensenet_mm.engine import MuonWithAdam
@@ -100,8 +101,9 @@ def test_state_survives_saving():
 
 
 def test_configs_find_it_by_name():
-    built = OPTIMIZERS.build(dict(
-        type='MuonWithAdam', params=nn.Linear(16, 16).parameters(), lr=3e-4))
+    with DefaultScope.overwrite_default_scope('mmagic'):
+        built = OPTIMIZERS.build(dict(
+            type='MuonWithAdam', params=nn.Linear(16, 16).parameters(), lr=3e-4))
     assert isinstance(built, MuonWithAdam) and built.param_groups[0]['lr'] == 3e-4
 
 
