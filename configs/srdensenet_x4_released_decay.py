@@ -5,8 +5,8 @@
 """
 _base_ = './srdensenet_x4_released_stable.py'
 
-max_iters = 3000
-train_cfg = dict(max_iters=max_iters, val_interval=250)
+max_iters = 3500
+train_cfg = dict(max_iters=max_iters, val_interval=500)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='LinearLR', start_factor=1.0, end_factor=0.002, by_epoch=False, begin=50,
