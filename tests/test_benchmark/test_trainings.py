@@ -1,0 +1,70 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""The scripts that compare optimizers and draw a training's curve."""
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+
+import optimizers  # noqa: E402
+import training_curve  # noqa: E402
+
+from srdensenet_mm.errors import UserError  # noqa: E402
+
+
+def write_scalars(work_dir: Path, run: str, entries) -> None:
+    folder = work_dir / run / 'vis_data'
+    folder.mkdir(parents=True)
+    (folder / 'scalars.json').write_text(''.join(json.dumps(one) + '\n' for one in entries))
+
+
+def test_phases_are_joined_and_repeated_iterations_count_once(tmp_path):
+    first, second = tmp_path / 'first', tmp_path / 'second'
+    write_scalars(first, '20260101_000000', [
+        dict(step=50, loss=0.5, lr=1e-3), dict(step=100, loss=0.4, lr=1e-3)])
+    # Resumed at 50. Validations by MMEngine's default count epochs.
+    write_scalars(first, '20260102_000000', [
+        dict(step=100, loss=0.3, lr=1e-3), dict(step=0, PSNR=29., SSIM=0.8)])
+    write_scalars(second, '20260103_000000', [
+        dict(step=50, loss=0.2, lr=1e-4), dict(step=50, PSNR=31., SSIM=0.9, data_time=1.)])
+    entries = training_curve.join([training_curve.read_phase(one) for one in (first, second)])
+    assert entries == [
+        dict(iter=50, loss=0.5, lr=1e-3, phase=0),
+        dict(iter=100, loss=0.3, lr=1e-3, phase=0),
+        dict(iter=100, PSNR=29., SSIM=0.8, phase=0),
+        dict(iter=150, loss=0.2, lr=1e-4, phase=1),
+        dict(iter=150, PSNR=31., SSIM=0.9, phase=1)]
+    training_curve.draw(entries, tmp_path / 'curve.png')
+    assert cv2.imread(str(tmp_path / 'curve.png')).shape[1] == 960
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(UserError, match=str(tmp_path)):
+        training_curve.read_phase(tmp_path)
+
+
+def test_optimizers_train_on_the_same_and_are_compared(monkeypatch, tmp_path, capsys):
+    data = ROOT / 'tests/data/Set5/HR'
+    monkeypatch.setattr(sys, 'argv', [
+        'optimizers.py', 'adam=1e-3', 'muon=1e-3', '--small', '--iters', '12', '--batch', '2',
+        '--data', str(data), '--out', str(tmp_path / 'out.json')])
+    optimizers.main()
+    results = json.loads((tmp_path / 'out.json').read_text())['results']
+    adam, muon = results['adam=1e-3'], results['muon=1e-3']
+    # The same weights and batch at first, other steps from then on.
+    assert adam['losses'][0] == muon['losses'][0]
+    assert adam['losses'][2:] != muon['losses'][2:]
+    for result in (adam, muon):
+        assert result['last_loss'] < result['losses'][0]
+        assert 3 < result['psnr_held_back'] < 40
+    assert capsys.readouterr().out.count('dB |') == 2
+
+
+@pytest.mark.parametrize('text', ['sgd=1', 'adam', 'muon=fast'])
+def test_optimizers_that_are_not_known(text):
+    with pytest.raises(UserError, match=text):
+        optimizers.parse_optimizers([text])
