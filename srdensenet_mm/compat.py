@@ -4,6 +4,8 @@
 Each function says which versions it concerns, so that it can go when they do.
 """
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 
 from .errors import UserError
@@ -282,3 +284,30 @@ def keep_freed_memory() -> None:
         return
     mallopt(m_mmap_max, 0)
     mallopt(m_trim_threshold, 2**31 - 1)
+
+
+@contextmanager
+def same_signal_stack() -> Iterator[None]:
+    """Leave a block, or function, with the signal stack that it was entered with.
+
+    Concerns OpenVINO (seen with 2026.4): its core gives the thread that loads
+    the CPU plugin an alternate signal stack, and gives back the one it found
+    when it goes. Two cores that do not go in the reverse order of their coming
+    leave a stack that is gone, and the next signal with a handler, such as the
+    SIGCHLD that torch's data loaders listen to, ends the process with SIGSEGV.
+    Each core that is set up within such a block finds the thread's own stack.
+    """
+    import ctypes
+
+    class Stack(ctypes.Structure):
+        _fields_ = [('sp', ctypes.c_void_p), ('flags', ctypes.c_int), ('size', ctypes.c_size_t)]
+
+    sigaltstack = getattr(ctypes.CDLL(None), 'sigaltstack', None)
+    before = Stack()
+    if sigaltstack is None or sigaltstack(None, ctypes.byref(before)):
+        yield
+        return
+    try:
+        yield
+    finally:
+        sigaltstack(ctypes.byref(before), None)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from srdensenet_mm.compat import same_signal_stack
 from srdensenet_mm.errors import UserError
 
 from .precision import InPrecision
@@ -95,6 +96,7 @@ def _make_onnxruntime(network: nn.Module, threads: int, keep_memory: bool) -> Ba
     return run
 
 
+@same_signal_stack()
 def _make_openvino(network: nn.Module, dtype: str, threads: int) -> Backend:
     from srdensenet_mm.export.graph import to_onnx
     from srdensenet_mm.export.packages import import_optional
