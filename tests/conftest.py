@@ -1,11 +1,15 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import os
+import signal
 import sys
 from pathlib import Path
 
 # Tests run side by side, and networks as small as theirs are slower on several
 # threads, much so on a busy machine. Tools that tests start inherit this.
 os.environ['OMP_NUM_THREADS'] = '1'
+
+# A background job ignores Ctrl-C and hands that on to its children, which tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Modules that tests share (plain_srdensenet, ...) lie beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
