@@ -22,10 +22,10 @@ class MuonWithAdam(Optimizer):
 
     Muon (Jordan et al., 2024) steps along the momentum of the gradient made
     orthogonal: all directions of a kernel, taken as a matrix (out, in * kh *
-    kw), advance alike, where Adam's steps are nearly of low rank. On
-    SRDenseNet it needs less than half of Adam's iterations for the same loss
-    (``benchmarks/optimizers.py``). ``torch.optim.Muon`` takes matrices alone,
-    which no kernel of a convolution is.
+    kw), advance alike, where Adam's steps are nearly of low rank.
+    ``benchmarks/optimizers.py`` compares the two on SRDenseNet.
+    ``torch.optim.Muon`` takes matrices alone, which no kernel of a convolution
+    is.
 
     A step is scaled to the size of one of Adam's, so both share a learning
     rate, and the schedules that suit Adam.
