@@ -102,15 +102,6 @@ def _assert_same(first, second):
             assert torch.equal(value, second['optimizer']['state'][i][key])
 
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """Tiny networks lose time to a second one, most of all on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope='module')
 def alone(tmp_path_factory):
     """A training that nothing happens to."""

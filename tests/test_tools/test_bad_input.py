@@ -32,10 +32,6 @@ def quick(monkeypatch):
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
     monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: ''.join(
         f'{key} = {value!r}\n' for key, value in cfg._cfg_dict.to_dict().items())))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def write_config(path, **changes):
