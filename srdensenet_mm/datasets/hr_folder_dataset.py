@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import psutil
 from mmagic.registry import DATASETS
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.free_memory import free_main_memory
 
 from .picture_files import find_pictures, read_rgb
 
@@ -171,11 +171,4 @@ class HRFolderDataset(BaseDataset):
 
 def _free_memory() -> int:
     """Bytes that one of this machine's training processes may take."""
-    free = psutil.virtual_memory().available
-    try:  # A container's own limit.
-        with open('/sys/fs/cgroup/memory.max') as limit, \
-                open('/sys/fs/cgroup/memory.current') as used:
-            free = min(free, int(limit.read()) - int(used.read()))
-    except (OSError, ValueError):  # No such limit ("max").
-        pass
-    return max(free, 0) // int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    return free_main_memory() // int(os.environ.get('LOCAL_WORLD_SIZE', 1))

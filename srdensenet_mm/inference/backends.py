@@ -63,15 +63,17 @@ def make_backend(network: nn.Module,
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int)
                                 or threads < 1):
         raise UserError(f'threads={threads!r}: give a positive integer')
-    network = copy.deepcopy(network).cpu().float().eval()
     threads = threads or torch.get_num_threads()
+    if name == 'torch':
+        return _make_torch(network, dtype, threads)
+    network = copy.deepcopy(network).cpu().float().eval()
     if name == 'onnxruntime':
         return _make_onnxruntime(network, threads, keep_memory)
-    return (_make_openvino if name == 'openvino' else _make_torch)(network, dtype, threads)
+    return _make_openvino(network, dtype, threads)
 
 
 def _make_torch(network: nn.Module, dtype: str, threads: int) -> Backend:
-    network = InPrecision(network, dtype)
+    network = InPrecision(network, dtype).eval()
 
     def run(inputs: Tensor) -> Tensor:
         before = torch.get_num_threads()

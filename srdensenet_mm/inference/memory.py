@@ -1,22 +1,20 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """How much memory there is, and how much a network takes for a tile."""
-import ctypes
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from srdensenet_mm.free_memory import free_main_memory
 
 GIB = 2**30
 # What libraries take however small a tile is: threads, packed weights, code.
 OVERHEAD = 96 * 2**20
 # The size of the tile, LR pixels, that a network is tried with.
 _TRIAL = (96, 96)
-_MAPPED_BYTES = 4 * 2**20
 
 
 def free_bytes(device: torch.device) -> int:
@@ -31,44 +29,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == 'cuda':
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    free = psutil.virtual_memory().available
-    limit = _container_free()
-    return free if limit is None else min(free, limit)
-
-
-def _container_free(root: Path = Path('/sys/fs/cgroup')) -> int | None:
-    """What the control group of this container leaves, None without a limit."""
-    layouts = (('memory.max', 'memory.current'),
-               ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes'))
-    for limit_name, used_name in layouts:
-        try:
-            limit = (root / limit_name).read_text().strip()
-            used = int((root / used_name).read_text())
-            statistics = (root / used_name).with_name('memory.stat').read_text()
-        except (OSError, ValueError):
-            continue
-        if not limit.isdigit():
-            return None
-        # Pages of files count as used, but are given up when they are wanted.
-        cache = sum(int(line.split()[1]) for line in statistics.splitlines()
-                    if line.startswith(('inactive_file ', 'active_file ')))
-        return max(0, int(limit) - used + cache)
-    return None
-
-
-def return_freed_memory() -> None:
-    """Have glibc map every larger buffer by itself, and return it when it is freed.
-
-    By default, glibc takes buffers up to the size of the largest one freed so
-    far (32 MiB at most) from a heap, where those of different lifetimes leave
-    gaps: upscaling 480x270 then takes four times what its tensors do at most.
-    Does nothing on other C libraries.
-    """
-    m_mmap_threshold = -3  # from malloc.h; once it is set, glibc adapts it no more
-    try:
-        ctypes.CDLL('libc.so.6').mallopt(m_mmap_threshold, _MAPPED_BYTES)
-    except (OSError, AttributeError):
-        return
+    return free_main_memory()
 
 
 class _LiveBytes(TorchDispatchMode):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from srdensenet_mm.compat import return_freed_memory
 from srdensenet_mm.errors import UserError
 
 from . import memory
@@ -118,7 +119,7 @@ class Upscaler:
                 f'tile={tile}: {type(self._model.network).__name__} sees too far, or works in '
                 'windows, so no tiles of it are exact; give an overlap to use tiles nevertheless')
         if self.device.type == 'cpu':
-            memory.return_freed_memory()
+            return_freed_memory()
         self._forward = self._make_forward(backend, dtype)
         self._trial_lock = threading.Lock()
         self._bytes_per_pixel = None

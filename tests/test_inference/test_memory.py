@@ -1,10 +1,9 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Counting memory: tensors by hand, limits of containers, and what a call really takes."""
+"""Counting memory: tensors by hand, and what a call really takes."""
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 import torch.nn.functional as F
@@ -47,30 +46,6 @@ def test_bytes_per_pixel():
 
     # Of three channels, the input's pixel and its four of the output.
     assert memory.bytes_per_pixel(twice_as_large, 3) == 3 * 4 * (1 + 4)
-
-
-@pytest.mark.parametrize('limit_name, used_name', [
-    ('memory.max', 'memory.current'),
-    ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes')], ids=['v2', 'v1'])
-def test_a_containers_limit(tmp_path, limit_name, used_name):
-    limit, used = tmp_path / limit_name, tmp_path / used_name
-    limit.parent.mkdir(exist_ok=True)
-    limit.write_text('1000\n')
-    used.write_text('900\n')
-    used.with_name('memory.stat').write_text(
-        'anon 600\nfile 300\nactive_file 200\ninactive_file 50\n')
-    assert memory._container_free(tmp_path) == 350
-    used.write_text('2000\n')
-    assert memory._container_free(tmp_path) == 0
-    limit.write_text('max\n')
-    assert memory._container_free(tmp_path) is None
-
-
-def test_free_memory(tmp_path, monkeypatch):
-    assert memory._container_free(tmp_path) is None
-    assert 0 < memory.free_bytes(torch.device('cpu')) <= psutil.virtual_memory().total
-    monkeypatch.setattr(memory, '_container_free', lambda: 12345)
-    assert memory.free_bytes(torch.device('cpu')) == 12345
 
 
 def peaks_here(limit: float, backends: list[str]) -> dict:
