@@ -79,7 +79,7 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
     much as all the wide maps together.
 
     The shares have 32 bits at least: they nearly cancel one another, and 16
-    would leave errors of whole levels.
+    would leave errors of half a level.
     """
     channels = pixels.size(1)
     growth = 1
@@ -91,22 +91,36 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
     for matrix in matrices:
         buffers.append(pixels.new_empty(height, matrix.size(0)))
         height *= matrix.size(0) // channels
-    precise = torch.promote_types(pixels.dtype, torch.float32)
-    if pixels.dtype is not precise:
-        buffers.append(pixels.new_empty(height, channels, dtype=precise))
-    taps = taps.to(precise).t()
+    taps = taps.to(torch.promote_types(pixels.dtype, torch.float32)).t()
     out = taps.new_empty(growth * len(pixels), taps.size(1))
     for start in range(0, len(pixels), rows):
         piece = pixels[start:start + rows]
         first, count = growth * start, growth * len(piece)
-        for matrix, bias, buffer in zip(matrices, biases, buffers, strict=False):
+        for matrix, bias, buffer in zip(matrices, biases, buffers, strict=True):
             buffer = buffer[:len(piece)]
             torch.addmm(bias, piece, matrix.t(), out=buffer)
             piece = buffer.relu_().view(-1, channels)
-        if piece.dtype is not precise:
-            piece = buffers[-1][:count].copy_(piece)
-        torch.mm(piece, taps, out=out[first:first + count])
+        _mixed_product(piece, taps, out=out[first:first + count])
     return out
+
+
+def _mixed_product(pixels: Tensor, taps: Tensor, out: Tensor) -> None:
+    """The product of two matrices, precise to the second one's 32 bits or more.
+
+    CPUs multiply bf16 several times as fast as float32, and add up in 32 bits,
+    but round the sums to 16. Taking the rounded sums off within a second
+    product yields what the rounding lost. ``taps`` is split in the same way
+    into what bf16 holds and the rest.
+    """
+    if pixels.dtype is not torch.bfloat16 or pixels.device.type != 'cpu':
+        torch.mm(pixels.to(taps.dtype), taps, out=out)
+        return
+    width = taps.size(1)
+    rounded = taps.to(pixels.dtype)
+    rest = (taps - rounded).to(pixels.dtype)
+    products = torch.mm(pixels, torch.cat([rounded, rest], dim=1))
+    lost = torch.addmm(products[:, :width], pixels, rounded, beta=-1)
+    out.copy_(products[:, :width]).add_(lost).add_(products[:, width:])
 
 
 def _add_up(shares: Tensor, bias: Tensor) -> Tensor:
