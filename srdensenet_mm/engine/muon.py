@@ -1,5 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import math
+from collections import defaultdict
 
 import torch
 from mmagic.registry import OPTIMIZERS
@@ -85,16 +86,25 @@ class MuonWithAdam(Optimizer):
         return loss
 
     def _step_muon(self, kernels: list[Tensor], group: dict) -> None:
+        # Blocks are alike: their kernels go through the iteration together.
+        alike = defaultdict(list)
         for p in kernels:
-            state = self.state[p]
-            if not state:
-                state['momentum'] = torch.zeros_like(p)
-            state['momentum'].lerp_(p.grad, 1 - group['momentum'])
-            direction = p.grad.lerp(state['momentum'], group['momentum']).flatten(1)
-            step = orthogonalize(direction, group['ns_steps'])
+            alike[p.flatten(1).shape].append(p)
+        for shape, members in alike.items():
+            steps = orthogonalize(
+                torch.stack([self._direction(p, group['momentum']) for p in members]),
+                group['ns_steps'])
             # The root mean square of Adam's steps is about 0.2 of its rate.
-            size = 0.2 * math.sqrt(max(step.shape))
-            p.add_(step.view(p.shape), alpha=-group['lr'] * size)
+            size = 0.2 * math.sqrt(max(shape))
+            for p, step in zip(members, steps, strict=True):
+                p.add_(step.view(p.shape), alpha=-group['lr'] * size)
+
+    def _direction(self, kernel: Tensor, momentum: float) -> Tensor:
+        state = self.state[kernel]
+        if not state:
+            state['momentum'] = torch.zeros_like(kernel)
+        state['momentum'].lerp_(kernel.grad, 1 - momentum)
+        return kernel.grad.lerp(state['momentum'], momentum).flatten(1)
 
     def _step_adam(self, params: list[Tensor], group: dict) -> None:
         for p in params:
@@ -120,25 +130,25 @@ def is_kernel(parameter: Tensor) -> bool:
         parameter.size(0), parameter.numel() // parameter.size(0)) >= _MIN_SIDE
 
 
-def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The nearest matrix with orthonormal rows or columns, roughly.
+def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+    """The nearest matrices with orthonormal rows or columns, roughly.
 
     Args:
-        matrix (Tensor): Shape (M, N), float.
+        matrices (Tensor): Shape (..., M, N), float.
         steps (int): Newton-Schulz iterations. 5 bring the singular values that
             were not negligible to between about 0.7 and 1.2.
 
     Returns:
-        Tensor: Shape (M, N), float32.
+        Tensor: Shape (..., M, N), float32.
     """
+    height, width = matrices.shape[-2:]
     # 16 bits are precise enough, and faster where they pay at all.
-    dtype = choose_dtype('auto', matrix.device.type) if min(matrix.shape) >= 128 else None
-    x = matrix.to(dtype or torch.float32)
-    wide = x.size(0) <= x.size(1)
-    x = x if wide else x.t()
-    x = x / (x.norm() + 1e-7)
+    dtype = choose_dtype('auto', matrices.device.type) if min(height, width) >= 128 else None
+    x = matrices.to(dtype or torch.float32)
+    x = x if height <= width else x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     a, b, c = _QUINTIC
     for _ in range(steps):
-        gram = x @ x.t()
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x if wide else x.t()).float()
+    return (x if height <= width else x.mT).float()

@@ -22,6 +22,16 @@ def test_directions_become_equal(shape):
     assert values.min() > 0.5 and values.max() < 1.35
 
 
+@pytest.mark.parametrize('shape, tolerance', [((3, 16, 144), 1e-5), ((2, 140, 130), 2e-2)],
+                         ids=['wide', 'tall, 16 bits'])
+def test_matrices_go_together_as_alone(shape, tolerance):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(4))
+    matrices[0] *= 1e3  # Each has a size of its own.
+    together = orthogonalize(matrices)
+    for matrix, made in zip(matrices, together, strict=True):
+        assert torch.allclose(orthogonalize(matrix), made, atol=tolerance)
+
+
 def test_left_and_right_directions_stay():
     generator = torch.Generator().manual_seed(1)
     matrix = torch.randn(20, 48, generator=generator)
