@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from srdensenet_mm.checkpoints.reading import read_checkpoint
 from srdensenet_mm.errors import UserError
@@ -56,6 +57,31 @@ def check_fit(expected: dict[str, Tensor], found: dict[str, Tensor], path: str) 
         if key not in expected:
             raise UserError(f'{path}: does not fit the config: the checkpoint has {key}, the '
                             'network has not (another upscale_factor or depth?)')
+
+
+def check_optimizer(optimizer: Optimizer, saved: dict, path: str) -> None:
+    """Compare a checkpoint's optimizer with the one that is to go on with its state.
+
+    Versions of torch add settings to an optimizer, never both add and take
+    away: where each has some that the other lacks, it is another optimizer.
+
+    Args:
+        optimizer (Optimizer): The config's.
+        saved (dict): State of the checkpoint's.
+        path (str): The checkpoint, for the message.
+
+    Raises:
+        UserError: They are different ones.
+    """
+    ours, theirs = (set(groups[0]) for groups in (optimizer.param_groups, saved['param_groups']))
+    # What schedulers leave in a group.
+    ours, theirs = (ours - theirs) - {'initial_lr'}, (theirs - ours) - {'initial_lr'}
+    if ours and theirs:
+        raise UserError(
+            f'{path}: was saved with another optimizer than {type(optimizer).__name__} (it has '
+            f'{", ".join(sorted(theirs))}, not {", ".join(sorted(ours))}): --resume with the '
+            'config that saved it, or begin anew from its weights with --cfg-options '
+            f'load_from={path}')
 
 
 def _foreign(found: dict[str, Tensor]) -> str:
@@ -130,7 +156,7 @@ class CheckpointKeysHook(Hook):
 
         Raises:
             UserError: Nothing of the checkpoint fits or, with ``strict``, not
-                all of it.
+                all of it, optimizer included.
         """
         # The Runner would execute this text, and a checkpoint may be a stranger's.
         checkpoint.setdefault('meta', {}).pop('config', None)
@@ -146,6 +172,9 @@ class CheckpointKeysHook(Hook):
         path = runner._load_from
         if self.strict:
             check_fit(expected, weights, path)
+            optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+            if optimizer is not None and 'param_groups' in checkpoint.get('optimizer', {}):
+                check_optimizer(optimizer, checkpoint['optimizer'], path)
         elif not any(key in expected and expected[key].shape == value.shape
                      for key, value in weights.items()):
             raise UserError(f'{path}: not one key and shape fits the model{_foreign(weights)}')

@@ -173,6 +173,12 @@ def test_resume_before_the_first_checkpoint_starts_anew(tmp_path, alone):
     assert _losses(tmp_path)[4:] == _losses(alone)  # four lines, then all of them
 
 
+def test_another_optimizer_cannot_go_on(tmp_path, alone):
+    with pytest.raises(UserError, match='another optimizer than SGD .*amsgrad.*, not dampening'):
+        _train(tmp_path, resume=str(alone / 'work/iter_30.pth'),
+               cfg_options={'optim_wrapper.optimizer': dict(_delete_=True, type='SGD', lr=0.1)})
+
+
 def test_invalid_loss_names_the_batch_and_saves_nothing(tmp_path):
     # Met after some checkpoints, in an order that follows from the seed alone.
     with pytest.raises(InvalidLossError) as stop:
