@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from srdensenet_mm.compat import return_freed_memory
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.models.self_ensemble import self_ensemble
 
 from . import memory
 from .colours import check_picture, network_inputs, picture_part, to_float
 from .networks import from_checkpoint, from_config, from_network
 from .precision import DTYPES, InPrecision
 from .reach import reach
-from .self_ensemble import self_ensemble
 from .tiling import Grid, Span, cheapest_grid, fixed_grid, run_tiles, whole_grid
 
 BACKENDS = ('torch', 'onnxruntime', 'openvino')

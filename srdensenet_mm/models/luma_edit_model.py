@@ -1,4 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+from functools import partial
 
 from mmagic.models.base_models import BaseEditModel
 from mmagic.registry import MODELS
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from .colour import rgb_to_y
 from .luma import upscale_through_luma
+from .self_ensemble import self_ensemble
 
 
 @MODELS.register_module()
@@ -24,7 +26,8 @@ class LumaEditModel(BaseEditModel):
             yields Y / 255 (Y in studio range, 16..235).
         pixel_loss (dict): Config of the loss, on Y / 255.
         train_cfg (dict, optional): Config for training.
-        test_cfg (dict, optional): Config for testing.
+        test_cfg (dict, optional): Config for testing. ``self_ensemble=True``
+            averages the network's Y over the eight flips and rotations.
         init_cfg (dict, optional): MMEngine's initialization config.
         data_preprocessor (dict, optional): Config of a preprocessor that gives
             batches in 0..1. Defaults to MMagic's ``DataPreprocessor`` with
@@ -68,6 +71,9 @@ class LumaEditModel(BaseEditModel):
             Tensor: RGB or grayscale like the input, shape (N, C, s*H, s*W),
             float, 0..1 (clipped).
         """
+        if not self.training and (self.test_cfg or {}).get('self_ensemble'):
+            return upscale_through_luma(
+                self_ensemble(partial(self.generator, **kwargs)), inputs)
         return upscale_through_luma(self.generator, inputs, **kwargs)
 
     def forward_train(self,

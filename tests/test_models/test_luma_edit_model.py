@@ -63,6 +63,23 @@ def test_loss_is_on_luma():
     assert loss.item() == pytest.approx(expected, abs=1e-5)
 
 
+def test_self_ensemble_averages_in_tests_alone():
+    model = _model(test_cfg=dict(self_ensemble=True))
+    plain = _model().eval()
+    for one in (model, plain):  # Away from black and white, where values are clipped.
+        torch.nn.init.normal_(
+            one.generator.conv_last.weight, std=0.01,
+            generator=torch.Generator().manual_seed(1))
+        torch.nn.init.constant_(one.generator.conv_last.bias, 0.5)
+    low = torch.rand(1, 3, 7, 9, generator=torch.Generator().manual_seed(0))
+    low[:, 1:] = low[:, :1]  # Gray: chroma stays out of it.
+    turned = [plain(low.rot90(k, (2, 3))).rot90(-k, (2, 3)) for k in range(4)]
+    turned += [plain(low.flip(3).rot90(k, (2, 3))).rot90(-k, (2, 3)).flip(3) for k in range(4)]
+    assert torch.equal(model.train()(low), plain(low))
+    assert (plain(low) - sum(turned) / 8).abs().max() > 1e-3
+    torch.testing.assert_close(model.eval()(low), sum(turned) / 8, atol=1e-5, rtol=0)
+
+
 def test_prediction_is_rgb_of_the_networks_luma_and_bicubic_chroma():
     model = _model().eval()
     model.generator = _NearestLuma()
