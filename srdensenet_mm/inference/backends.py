@@ -41,8 +41,9 @@ def make_backend(network: nn.Module,
         dtype (str): What it computes in: ``'fp32'``, ``'bf16'`` or ``'fp16'``;
             onnxruntime only does ``'fp32'``, OpenVINO the short types where
             the processor has instructions for them. Defaults to ``'fp32'``.
-        threads (int, optional): Threads to compute with. None takes as many
-            as torch does. Defaults to None.
+        threads (int, optional): Threads to compute with; for torch, a setting
+            of the whole process while it computes. None takes as many as
+            torch does. Defaults to None.
         keep_memory (bool): Whether onnxruntime keeps memory for the next call.
             It then takes up to twice what it needs, for a little less time.
             Nothing to the others. Defaults to True.
@@ -63,28 +64,35 @@ def make_backend(network: nn.Module,
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int)
                                 or threads < 1):
         raise UserError(f'threads={threads!r}: give a positive integer')
-    threads = threads or torch.get_num_threads()
     if name == 'torch':
         return _make_torch(network, dtype, threads)
+    threads = threads or torch.get_num_threads()
     network = copy.deepcopy(network).cpu().float().eval()
     if name == 'onnxruntime':
         return _make_onnxruntime(network, threads, keep_memory)
     return _make_openvino(network, dtype, threads)
 
 
-def _make_torch(network: nn.Module, dtype: str, threads: int) -> Backend:
+def _make_torch(network: nn.Module, dtype: str, threads: int | None) -> Backend:
     network = InPrecision(network, dtype).eval()
 
+    @torch.no_grad()
     def run(inputs: Tensor) -> Tensor:
+        return network(inputs)
+
+    if threads is None:
+        return run
+
+    def run_with_threads(inputs: Tensor) -> Tensor:
+        # torch knows one number for the whole process.
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
-            with torch.no_grad():
-                return network(inputs)
+            return run(inputs)
         finally:
             torch.set_num_threads(before)
 
-    return run
+    return run_with_threads
 
 
 def _make_onnxruntime(network: nn.Module, threads: int, keep_memory: bool) -> Backend:
