@@ -45,7 +45,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--memory-sizes', nargs='+', default=['480x270'], metavar='WxH',
         help='LR sizes that peak memory is measured at (default: 480x270)')
     parser.add_argument(
-        '--large', action='store_true', help='measure 1920x1080 too (minutes)')
+        '--large', action='store_true', help='measure 1920x1080 too (minutes, and 8 GiB for '
+        'the picture without tiles)')
     parser.add_argument('--max-memory', type=float, metavar='GIB', help="Upscaler's limit, beside "
                         'its default')
     parser.add_argument('--no-plain-memory', action='store_true', help='leave out the plain '
@@ -158,11 +159,13 @@ def _memory(size: tuple[int, int], args) -> list[dict]:
     from srdensenet_mm.benchmark.peak_memory import run_fresh
     small = size[0] * size[1] <= 640 * 360
     asked = dict(checkpoint=args.checkpoint, size=size, threads=torch.get_num_threads())
-    jobs = {'ours, fp32': ('ours_peak', dict(compare=small)),
-            'ours, bf16': ('ours_peak', dict(dtype='bf16'))}
+    tile = max(1, max(size) // 3)
+    jobs = {'ours, fp32': ('ours_peak', dict(compare=True)),
+            'ours, bf16': ('ours_peak', dict(dtype='bf16')),
+            f'ours, fp32, tiles of {tile}': ('ours_peak', dict(tile=tile, compare=True))}
     if args.max_memory:
         jobs[f'ours, fp32, at most {args.max_memory:g} GiB'] = (
-            'ours_peak', dict(max_memory=args.max_memory, compare=small))
+            'ours_peak', dict(max_memory=args.max_memory, compare=True))
     # The plain form would need 16 times as much for the large size.
     if small and not args.no_plain_memory:
         jobs['plain form, fp32'] = 'plain_peak', {}

@@ -225,7 +225,8 @@ def plain_peak(checkpoint: str | None, size: list[int], threads: int) -> dict[st
 
 
 def ours_peak(checkpoint: str | None, size: list[int], threads: int, dtype: str = 'fp32',
-              max_memory: float | None = None, compare: bool = False) -> dict[str, float]:
+              max_memory: float | None = None, tile: int | None = None,
+              compare: bool = False) -> dict[str, float]:
     """Peak memory of Upscaler on one RGB picture, and whether its tiles are exact.
 
     Args:
@@ -234,11 +235,12 @@ def ours_peak(checkpoint: str | None, size: list[int], threads: int, dtype: str 
         threads (int): For torch.
         dtype (str): For :class:`Upscaler`.
         max_memory (float, optional): For :class:`Upscaler`, GiB.
+        tile (int, optional): For :class:`Upscaler`, LR pixels.
         compare (bool): Whether the picture is upscaled untiled as well.
     """
     torch.set_num_threads(threads)
     network, _ = make_network(checkpoint)
-    upscaler = Upscaler(network, device='cpu', dtype=dtype, max_memory=max_memory)
+    upscaler = Upscaler(network, device='cpu', dtype=dtype, max_memory=max_memory, tile=tile)
     image = picture(*size)
     upscaler(picture(48, 48))
     found, tiles = [], 0

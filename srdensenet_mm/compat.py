@@ -12,7 +12,7 @@ from .errors import UserError
 
 # Package -> (lowest version that works, first version that does not).
 REQUIRED = {
-    'torch': ('2.0.0', '3.0.0'),
+    'torch': ('2.5.0', '3.0.0'),
     'mmengine': ('0.10.0', '1.0.0'),
     'mmcv': ('2.0.0', '2.2.0'),
     'mmagic': ('1.2.0', '2.0.0'),

@@ -42,13 +42,13 @@ def parse_args() -> argparse.Namespace:
 
 def main():
     args = parse_args()
-    from srdensenet_mm.benchmark.running import FILES, run_benchmark
+    from srdensenet_mm.benchmark.running import run_benchmark
     from srdensenet_mm.benchmark.tables import to_markdown
     results = run_benchmark(
         args.models, args.data, args.out, args.size, args.runs, args.threads, args.device,
         args.backends, not args.no_pictures)
     print(to_markdown(results))
-    print(f'{args.out}: {", ".join(FILES)}')
+    print(f'{args.out}: {", ".join(results.files)}')
 
 
 if __name__ == '__main__':

@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    from srdensenet_mm.inference.folder import find_jobs, prepare_output, upscale_files
+    from srdensenet_mm.inference.folder import Summary, find_jobs, prepare_output, upscale_files
     from srdensenet_mm.inference.upscaler import Upscaler
     jobs = find_jobs(args.inputs, args.out)
     prepare_output(args.out)
@@ -50,12 +50,15 @@ def main() -> int:
         self_ensemble=args.self_ensemble,
         backend=args.backend,
         config=args.config)
-    summary = upscale_files(jobs, upscaler, overwrite=args.overwrite)
-    print(f'{len(summary.written)} written to {args.out}')
-    if summary.skipped:
-        print(f'{len(summary.skipped)} skipped, there already (--overwrite writes them again)')
-    for line in summary.failed:
-        print(f'error: {line}', file=sys.stderr)
+    summary = Summary()
+    try:
+        upscale_files(jobs, upscaler, args.overwrite, summary)
+    finally:  # cut short by Ctrl-C or a full disk as well
+        print(f'{len(summary.written)} written to {args.out}')
+        if summary.skipped:
+            print(f'{len(summary.skipped)} skipped, there already (--overwrite writes them again)')
+        for line in summary.failed:
+            print(f'error: {line}', file=sys.stderr)
     return 1 if summary.failed else 0
 
 

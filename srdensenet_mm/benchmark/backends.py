@@ -44,7 +44,7 @@ def wrap(network: nn.Module, backend: str, threads: int | None = None) -> nn.Mod
 
     Args:
         network (nn.Module): (N, C, H, W) -> (N, C', s*H, s*W), float32, in
-            eval mode. It is copied.
+            eval mode. It is copied; torch computes on the device that it is on.
         backend (str): One of :func:`choices`.
         threads (int, optional): For the engines; torch's number by default.
 
@@ -58,7 +58,8 @@ def wrap(network: nn.Module, backend: str, threads: int | None = None) -> nn.Mod
     """
     name, dtype = _parse(backend)
     if name == TORCH:
-        return InPrecision(network, dtype)
+        device = next((p.device for p in network.parameters()), 'cpu')
+        return InPrecision(network, dtype, device)
     return _Engine(make_backend(network, name, dtype, threads))
 
 

@@ -65,6 +65,7 @@ class Results:
         data_sets (list[str]): Names in order.
         rows (list[Row]): Bicubic first.
         pictures (list[Picture]): Of all data sets.
+        files (list[str]): What was written of it.
     """
     scale: int
     size: tuple[int, int]
@@ -72,3 +73,4 @@ class Results:
     data_sets: list[str]
     rows: list[Row]
     pictures: list[Picture]
+    files: list[str] = field(default_factory=list)

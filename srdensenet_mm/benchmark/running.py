@@ -17,7 +17,7 @@ from . import backends
 from .complexity import count_multiply_adds, count_parameters
 from .contenders import BICUBIC, Contender, build, common_scale, parse_specs
 from .page import to_html
-from .peak_memory import contender_peak, measure_cuda_peak
+from .peak_memory import MEMORY_RUNS, contender_peak, measure_cuda_peak
 from .pictures import bicubic_call, torch_call
 from .plot import plot_psnr_over_time
 from .results import Picture, Results, Row
@@ -78,7 +78,7 @@ def run_benchmark(models: Sequence[str],
         _measure_memory(results, contenders, threads, device, bar)
         _measure_scores(results, contenders, data_sets, pictures, bar)
         _measure_time(results, contenders, runs, device, bar)
-    _write(results, Path(out), pictures)
+    results.files = _write(results, Path(out), pictures)
     return results
 
 
@@ -91,6 +91,9 @@ def _check_arguments(models, data, out, size, runs, threads, device) -> None:
     try:
         if torch.device(device).type == 'cuda':
             torch.zeros(1, device=device)
+            # Clocks and memory counters are the current GPU's.
+            if torch.device(device).index is not None:
+                torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f'--device {device}: is not usable: {reason}') from error
@@ -114,11 +117,16 @@ def _measure_memory(results: Results, contenders: list[Contender], threads: int,
         bar.set_description(f'memory, {row.name}')
         if contender is None or torch.device(device).type == 'cpu':
             spec = contender and contender.spec
-            row.peak_bytes = contender_peak(spec, results.size, results.scale, threads)
+            try:
+                row.peak_bytes = contender_peak(spec, results.size, results.scale, threads)
+            except RuntimeError as error:
+                # The kernel ends a process that wants too much memory.
+                bar.write(f'{row.name}: peak memory was not measured: '
+                          f'{str(error).strip().splitlines()[-1]}')
         else:
             call = torch_call(contender, results.size)
             call()
-            row.peak_bytes = measure_cuda_peak(call)
+            row.peak_bytes = max(measure_cuda_peak(call) for _ in range(MEMORY_RUNS))
         bar.update()
 
 
@@ -170,6 +178,7 @@ def _settings(device: str, threads: int, runs: int) -> dict[str, object]:
         device=device,
         threads=threads,
         runs=runs,
+        memory_runs=MEMORY_RUNS,
         memory_of='as torch allocates it on the GPU' if cuda else 'each in a process of its own',
         python=platform.python_version(),
         torch=torch.__version__,
@@ -185,16 +194,19 @@ def processor_name() -> str:
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
-def _write(results: Results, out: Path, pictures: bool) -> None:
+def _write(results: Results, out: Path, pictures: bool) -> list[str]:
+    """Write the files; one that there is nothing for, of an earlier run, goes."""
     plot = plot_psnr_over_time(results) if results.data_sets else None
     contents = dict(zip(FILES, (
         to_csv(results), to_json(results), to_markdown(results), plot,
         to_html(results, plot, pictures)), strict=True))
     for name, content in contents.items():
         if content is None:
+            (out / name).unlink(missing_ok=True)
             continue
         with atomic_write(out / name) as temporary:
             if isinstance(content, str):
                 temporary.write_text(content, encoding='utf-8')
             else:
                 temporary.write_bytes(content)
+    return [name for name, content in contents.items() if content is not None]

@@ -132,10 +132,12 @@ def explain(results: Results) -> str:
     height, width = results.size
     scale = results.scale
     settings = results.settings
+    random = any(row.config and not row.checkpoint for row in results.rows)
     return (
         f'Upscaling x{scale}. Multiply-adds for an output of 1280x720. Time: median of '
         f'{settings["runs"]} interleaved runs, {width}x{height} to {scale * width}x'
         f'{scale * height}, RGB in and out, on {settings["processor"]} '
-        f'({settings["threads"]} threads). Peak memory: of one such run, above the level before '
-        f'it, {settings["memory_of"]}. PSNR and SSIM: LR by MATLAB bicubic, {scale} pixels of '
-        'border cropped, luma (Y) and RGB. Rows without scores have random weights.')
+        f'({settings["threads"]} threads). Peak memory: the most of {settings["memory_runs"]} '
+        f'such runs, above the level before, {settings["memory_of"]}. PSNR and SSIM: LR by MATLAB '
+        f'bicubic, {scale} pixels of border cropped, luma (Y) and RGB.'
+        + ' Rows without a checkpoint have random weights.' * random)

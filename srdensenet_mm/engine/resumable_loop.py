@@ -87,7 +87,7 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
     def _next(self, batches):
         try:
             return next(batches)
-        except RuntimeError:
+        except (RuntimeError, OSError, EOFError):  # all of them from a worker that is gone
             self.runner.call_hook('after_data_failure')
             raise
 

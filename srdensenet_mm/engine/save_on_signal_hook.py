@@ -66,6 +66,9 @@ class SaveOnSignalHook(Hook):
             self.restore()
             raise KeyboardInterrupt
         self._received = number
+        # What signals every process of a job, as Slurm does, ends the data
+        # loader's workers too, which torch would raise an error of anywhere.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if get_world_size() > 1 and (runner.iter + 1) % self.interval:
@@ -86,7 +89,7 @@ class SaveOnSignalHook(Hook):
     def after_data_failure(self, runner) -> None:
         """Called by our training loop where no batch comes any more.
 
-        A signal to a whole process group ends the data loader's workers too.
+        A signal to all processes of a job ends the data loader's workers too.
         """
         if self._received is not None and get_world_size() == 1:
             self._leave(runner, self._received, runner.iter)

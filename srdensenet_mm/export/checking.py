@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from .graph import INPUT, channels_of
+from srdensenet_mm.inference.networks import channels_of
+
+from .graph import INPUT
 from .packages import import_optional
 
 # (N, H, W). Neither was traced, and between them every dynamic dimension differs.

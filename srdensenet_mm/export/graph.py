@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.inference.networks import channels_of
 
 from .packages import import_optional
 
@@ -20,15 +21,6 @@ DEFAULT_OPSET = 17
 # Height and width that the network is traced with: different, so that a mix-up
 # of the two would show, and odd, so that nothing can rely on even ones.
 _TRACED = (13, 17)
-
-
-def channels_of(network: nn.Module) -> int:
-    """Channels that a network reads."""
-    known = getattr(network, 'in_channels', None)
-    if known is not None:
-        return known
-    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
-    return first.in_channels if first is not None else 3
 
 
 def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:

@@ -61,8 +61,9 @@ def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
         List[Job]: In the order of ``inputs``, sorted within each.
 
     Raises:
-        UserError: There is no picture, two would become the same file, or one
-            would be overwritten by itself.
+        UserError: There is no picture, two would become the same file, one
+            would be overwritten by itself, or ``out`` is a folder of
+            ``inputs``.
     """
     out = Path(out)
     jobs: list[Job] = []
@@ -72,21 +73,30 @@ def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
             target = out / place.parent / f'{place.stem}.png'
             other = taken.setdefault(target, source)
             if other is not source:
-                if os.path.samefile(other, source):
+                if _same_file(other, source):
                     continue
                 raise UserError(f'{source} and {other} would both become {target}: '
                                 'rename one, or upscale them into two folders')
-            if target.exists() and os.path.samefile(target, source):
+            if _same_file(target, source):
                 raise UserError(f'{source}: would be overwritten by its own result, '
                                 'choose another --out')
             jobs.append(Job(source, target))
     return jobs
 
 
+def _same_file(one: Path, other: Path) -> bool:
+    """Whether two names mean one file, which need not be there."""
+    return os.path.realpath(one) == os.path.realpath(other) or (
+        one.exists() and other.exists() and os.path.samefile(one, other))
+
+
 def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:
     """The pictures that one input means, each with its place below the output folder."""
     path = Path(given)
     if path.is_dir():
+        if os.path.realpath(path) == os.path.realpath(out):
+            raise UserError(f'{given}: is the --out folder as well; the next run would take its '
+                            'results for pictures, choose another')
         root, found = path, _walk(path, out)
     elif path.exists() or not glob.has_magic(given):
         # A file that is not there is reported with the others that fail.
@@ -121,7 +131,7 @@ def _walk(root: Path, out: Path) -> Iterable[Path]:
     for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
         here = os.path.realpath(folder)
         # A link may lead back; results of an earlier run are not pictures to upscale.
-        if here in seen or (here == os.path.realpath(out) and Path(folder) != root):
+        if here in seen or here == os.path.realpath(out):
             folders.clear()
             continue
         seen.add(here)
@@ -131,7 +141,8 @@ def _walk(root: Path, out: Path) -> Iterable[Path]:
 
 def upscale_files(jobs: Sequence[Job],
                   upscaler: Callable[..., np.ndarray],
-                  overwrite: bool = False) -> Summary:
+                  overwrite: bool = False,
+                  summary: Summary | None = None) -> Summary:
     """Upscale pictures into PNGs; a broken one does not stop the others.
 
     A progress bar with the time left runs on a terminal, in LR pixels.
@@ -141,6 +152,8 @@ def upscale_files(jobs: Sequence[Job],
         upscaler (Callable): An :class:`Upscaler`.
         overwrite (bool): Whether to write again what is there already.
             Defaults to False.
+        summary (Summary, optional): One to fill, which tells what was done
+            before the call was cut short.
 
     Returns:
         Summary: What was written, was there already, and failed.
@@ -148,7 +161,7 @@ def upscale_files(jobs: Sequence[Job],
     Raises:
         UserError: Nothing more can be written: the disk is full or read-only.
     """
-    summary = Summary()
+    summary = Summary() if summary is None else summary
     open_jobs = []
     for job in jobs:
         if job.target.exists() and not overwrite:

@@ -28,6 +28,7 @@ _NOT_RGB_IN_TIFF = ('CMYK', 'LAB')
 _PROFILE_SPACE = {1: b'GRAY', 3: b'RGB ', 4: b'RGB '}
 # A PNG begins with its signature (8 bytes) and the chunk IHDR (25).
 _AFTER_IHDR = 33
+_BIT_DEPTH_AT = 24
 
 
 @dataclass
@@ -46,7 +47,8 @@ class Picture:
 def read_picture(path: str | Path) -> Picture:
     """Read a picture file.
 
-    Palettes are resolved, transparency becomes alpha, CMYK JPEGs become BGR
+    Palettes are resolved, transparency becomes alpha (of gray pictures too:
+    BGRA with three equal colours), CMYK JPEGs become BGR
     (and lose their profile, which is not one of BGR), the EXIF orientation is
     carried out, of several frames the first is taken.
 
@@ -125,6 +127,7 @@ class _Facts:
 
 def _facts(path: str | Path, data: bytes) -> _Facts:
     """What Pillow knows of a picture; nothing of formats that it does not know."""
+    known = True
     try:
         with _any_size(), Image.open(io.BytesIO(data)) as image:
             known, mode, tiff = image.format in _WELL_KNOWN, image.mode, image.format == 'TIFF'
@@ -135,7 +138,7 @@ def _facts(path: str | Path, data: bytes) -> _Facts:
                 1 if tiff else image.getexif().get(_EXIF_ORIENTATION, 1),
                 image.info.get('icc_profile'))
             if image.format == 'PNG' and mode in ('1', 'L', 'I;16'):
-                facts.transparent_gray = image.info.get('transparency')
+                facts.transparent_gray = _scaled_gray(image.info.get('transparency'), data)
             if known:
                 # An eighth of the size is quicker, and all of the file is read.
                 image.draft('L', (max(1, image.width // 8), max(1, image.height // 8)))
@@ -146,9 +149,17 @@ def _facts(path: str | Path, data: bytes) -> _Facts:
     except UserError:
         raise
     except Exception as error:  # of many kinds, by format
-        if 'known' in locals() and not known:
+        if not known:
             return _Facts()
         raise UserError(f'{path}: is damaged or truncated ({error})') from error
+
+
+def _scaled_gray(value: int | None, png: bytes) -> int | None:
+    """A gray value of a PNG of less than 8 bits as OpenCV's pixels have it, 0..255."""
+    depth = png[_BIT_DEPTH_AT]
+    if value is None or depth >= 8 or value >= 2**depth:
+        return value
+    return value * (255 // (2**depth - 1))
 
 
 @contextmanager

@@ -48,13 +48,12 @@ def from_network(network: nn.Module) -> Upscaling:
             upscale.
     """
     network = copy.deepcopy(network).cpu().float().eval()
-    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
-    channels = getattr(network, 'in_channels', first.in_channels if first else 3)
+    channels = channels_of(network)
     colour = {1: 'y', 3: 'rgb'}.get(channels)
     if colour is None:
         raise UserError(f'{type(network).__name__} has {channels} input channels: '
                         'only luma (1) and RGB (3) can be upscaled')
-    return Upscaling(network, _scale(network, channels), colour)
+    return Upscaling(network, find_scale(network, channels), colour)
 
 
 def from_checkpoint(path: str | Path) -> Upscaling:
@@ -65,7 +64,7 @@ def from_checkpoint(path: str | Path) -> Upscaling:
     """
     from srdensenet_mm.checkpoints import load_network_with_meta
     network, meta = load_network_with_meta(path)
-    return Upscaling(network, _scale(network, CHANNELS[meta['colour']]), meta['colour'])
+    return Upscaling(network, find_scale(network, CHANNELS[meta['colour']]), meta['colour'])
 
 
 def from_config(config: str | Path, path: str | Path) -> Upscaling:
@@ -101,17 +100,20 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
     network.load_state_dict(weights)
 
     if model.get('type') == 'LumaEditModel':
-        return Upscaling(network, _scale(network, 1), 'y')
+        return Upscaling(network, find_scale(network, 1), 'y')
+    if model.get('data_preprocessor') is None:
+        raise UserError(f'{config}: has no model.data_preprocessor, which would say what numbers '
+                        'its network reads: add one with mean and std')
     colour, mean, std = _numbers(cfg, model)
     if colour not in CHANNELS:
         raise UserError(f'{config}: its network reads pictures in {colour!r}, only networks on '
                         'RGB or BGR can be used')
-    return Upscaling(network, _scale(network, CHANNELS[colour]), colour, mean, std)
+    return Upscaling(network, find_scale(network, CHANNELS[colour]), colour, mean, std)
 
 
 def _numbers(cfg, model) -> tuple[str, Sequence[float], Sequence[float]]:
     """Colour order, mean and std of what a config's model reads."""
-    preprocessor = model.get('data_preprocessor') or {}
+    preprocessor = model['data_preprocessor']
     order = preprocessor.get('output_channel_order')
     if order is None:
         # Where nothing converts, a network has what the pipeline loads.
@@ -129,8 +131,21 @@ def _numbers(cfg, model) -> tuple[str, Sequence[float], Sequence[float]]:
     return order.lower(), numbers('mean', 127.5), numbers('std', 127.5)
 
 
-def _scale(network: nn.Module, channels: int) -> int:
-    """How much a network upscales, found by running it."""
+def channels_of(network: nn.Module) -> int:
+    """Channels that a network reads."""
+    known = getattr(network, 'in_channels', None)
+    if known is not None:
+        return known
+    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    return first.in_channels if first is not None else 3
+
+
+def find_scale(network: nn.Module, channels: int) -> int:
+    """How much a network upscales, found by running it.
+
+    Raises:
+        UserError: It does not upscale pictures of so many channels.
+    """
     inputs = torch.zeros(1, channels, 16, 24)
     try:
         with torch.no_grad():

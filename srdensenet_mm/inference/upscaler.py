@@ -5,6 +5,7 @@ import copy
 import math
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.models.self_ensemble import self_ensemble
 
 from . import memory
+from .backends import DTYPES as BACKENDS
+from .backends import make_backend
 from .colours import check_picture, network_inputs, picture_part, to_float
 from .networks import from_checkpoint, from_config, from_network
 from .precision import DTYPES, InPrecision
 from .reach import reach
 from .tiling import Grid, Span, cheapest_grid, fixed_grid, run_tiles, whole_grid
 
-BACKENDS = ('torch', 'onnxruntime', 'openvino')
 # Without a limit given: memory for tiles on a CPU, beside the picture itself.
 # More makes a large picture little faster and slows others down.
 _DEFAULT_LIMIT = int(1.8 * memory.GIB)
@@ -112,8 +114,7 @@ class Upscaler:
         self.max_memory = max_memory
         self._ensemble = self_ensemble
         self._backend = backend
-        self._reach = reach(self._model.network, self._model.channels, self.scale)
-        self.overlap = self._reach if overlap is None else overlap
+        self._overlap = overlap
         if tile and self.overlap is None:
             raise UserError(
                 f'tile={tile}: {type(self._model.network).__name__} sees too far, or works in '
@@ -123,6 +124,15 @@ class Upscaler:
         self._forward = self._make_forward(backend, dtype)
         self._trial_lock = threading.Lock()
         self._bytes_per_pixel = None
+
+    @cached_property
+    def overlap(self) -> int | None:
+        """What tiles overlap by, LR pixels; None where no overlap is exact."""
+        if self._overlap is not None:
+            return self._overlap
+        # Of large networks that are not ours, a trial of seconds: not for a
+        # picture that needs no tiles.
+        return reach(self._model.network, self._model.channels, self.scale)
 
     def __call__(self,
                  image: np.ndarray,
@@ -237,11 +247,11 @@ class Upscaler:
         else:
             free = int(memory.free_bytes(self.device) * _DEFAULT_SHARE)
             budget = free - beside
-            if self.device.type == 'cpu' and self.overlap is not None:
-                budget = min(budget, _DEFAULT_LIMIT)
         # A picture so small that no network takes too much needs no trial.
-        if pixels * 100_000 <= budget:
+        if pixels * 100_000 <= min(budget, _DEFAULT_LIMIT):
             return pixels
+        if self.max_memory is None and self.device.type == 'cpu' and self.overlap is not None:
+            budget = min(budget, _DEFAULT_LIMIT)
         return int((budget - memory.OVERHEAD) / self._need_per_pixel())
 
     def _beside(self, out_bytes: int) -> int:
@@ -286,7 +296,6 @@ class Upscaler:
             forward = InPrecision(self._model.network, dtype, self.device)
             self._counted = forward
         else:
-            from .backends import make_backend
             forward = make_backend(self._model.network, backend, dtype, keep_memory=False)
             # Their memory does not show in torch's tensors.
             self._counted = _graph_form(self._model.network)

@@ -22,8 +22,8 @@ from .deconv_upsampler import DeconvUpsampler
 _PIECE_BYTES = 8 * 2**20
 
 
-def can_be_pixelwise(upsampler: nn.Module, conv_last: nn.Conv2d) -> bool:
-    """Whether :func:`pixelwise_tail` computes ``conv_last(upsampler(x))``."""
+def can_be_pixelwise(upsampler: nn.Module) -> bool:
+    """Whether :func:`pixelwise_tail` computes what the upsampler and a 3x3 convolution do."""
     return type(upsampler) is DeconvUpsampler and all(
         deconv.kernel_size == deconv.stride for deconv in upsampler.deconvs)
 
@@ -78,7 +78,7 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
     results kept between them, would leave holes in the heap that add up to as
     much as all the wide maps together.
 
-    The shares have 32 bits at least: they nearly cancel one another, and 16
+    The shares are float32 or wider: they nearly cancel one another, and 16 bits
     would leave errors of half a level.
     """
     channels = pixels.size(1)
@@ -105,12 +105,12 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
 
 
 def _mixed_product(pixels: Tensor, taps: Tensor, out: Tensor) -> None:
-    """The product of two matrices, precise to the second one's 32 bits or more.
+    """The product of two matrices, of more digits than the first one's type has.
 
     CPUs multiply bf16 several times as fast as float32, and add up in 32 bits,
     but round the sums to 16. Taking the rounded sums off within a second
-    product yields what the rounding lost. ``taps`` is split in the same way
-    into what bf16 holds and the rest.
+    product yields what the rounding lost, itself in 16 bits. ``taps`` is split
+    in the same way into what bf16 holds and the rest.
     """
     if pixels.dtype is not torch.bfloat16 or pixels.device.type != 'cpu':
         torch.mm(pixels.to(taps.dtype), taps, out=out)

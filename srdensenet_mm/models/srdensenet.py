@@ -175,7 +175,8 @@ class SRDenseNet(BaseModule):
             if self.feature_level == 'hl':
                 x = torch.cat([low_level, x], dim=1)
             return self.bottleneck(x)
-        if all(isinstance(block, DenseBlock) for block in self.blocks):
+        # A subclass may compute something else from its maps.
+        if all(type(block) is DenseBlock for block in self.blocks):
             return self._bottleneck_maps_by_contributions(low_level)
         sources = [low_level]
         for block in self.blocks:
@@ -228,7 +229,7 @@ class SRDenseNet(BaseModule):
         return added.view(n, h, w, -1).permute(0, 3, 1, 2)
 
     def _reconstruct(self, x: Tensor) -> Tensor:
-        if can_be_pixelwise(self.upsampler, self.conv_last):
+        if can_be_pixelwise(self.upsampler):
             return pixelwise_tail(x, self.upsampler.deconvs, self.conv_last)
         return self.conv_last(self.upsampler(x))
 

@@ -28,7 +28,7 @@ def made_up_results(names=('baby', 'bird')):
         Picture('Set5', name, flat(COLOURS['HR']),
                 {key: flat(COLOURS[key]) for key in ('bicubic', 'srdensenet')},
                 dict(bicubic=28.4 + i, srdensenet=31.25 + i)) for i, name in enumerate(names)]
-    settings = dict(processor='a <processor>', device='cpu', threads=2, runs=3,
+    settings = dict(processor='a <processor>', device='cpu', threads=2, runs=3, memory_runs=3,
                     memory_of='each in a process of its own', python='3.11.7', torch='2.11.0',
                     srdensenet_mm='0.0.0')
     return Results(4, (128, 160), settings, ['Set5'], rows, pictures)

@@ -57,6 +57,24 @@ def test_the_tool_writes_files_that_agree(case):
     assert page.count('data:image/png;base64,') == 1 + 2 * 3  # the plot; bicubic, small and HR
 
 
+def test_one_that_dies_for_want_of_memory_leaves_the_others(case, tmp_path, monkeypatch, capsys):
+    def dies(spec, *_):
+        if spec is not None:
+            raise RuntimeError('failed with status -9:\nkilled')
+        return 1234
+
+    monkeypatch.setattr('srdensenet_mm.benchmark.running.contender_peak', dies)
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'psnr_over_time.png').write_bytes(b'of an earlier run')
+    results = run_benchmark([f'{case["config"]}={case["checkpoint"]}'], [], str(out), (12, 12), 1)
+    assert [row.peak_bytes for row in results.rows] == [1234, None]
+    assert 'small: peak memory was not measured: killed' in ''.join(capsys.readouterr())
+    assert sorted(path.name for path in out.iterdir()) == sorted(results.files)
+    assert sorted({*FILES} - {*results.files}) == ['psnr_over_time.png']
+    assert 'random weights' not in (out / 'benchmark.md').read_text()
+
+
 @pytest.mark.parametrize('changes, message', [
     (dict(models=[]), 'no model'),
     (dict(runs=0), '--runs 0'),

@@ -7,9 +7,11 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -141,6 +143,28 @@ def test_signal_saves_and_resume_is_exact(tmp_path, alone, number, status, itera
     _assert_same(_checkpoint(tmp_path), _checkpoint(alone))
     assert [name for name in _names(tmp_path) if 'best' in name] == [
         name for name in _names(alone) if 'best' in name]
+
+
+@pytest.mark.parametrize('pause', [0.0, 0.05], ids=['waiting for data', 'computing'])
+def test_signal_to_workers_as_well_saves(tmp_path, pause):
+    # As Slurm sends it: to every process of the job.
+    config = tiny_config(tmp_path, max_iters=5000, interval=5000, num_workers=2, pause=pause)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / 'tools/train.py'), str(config), '--work-dir',
+         str(tmp_path / 'work')], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=dict(os.environ, PYTHONPATH=str(ROOT / 'tests')))
+    limit = time.monotonic() + 120
+    while not (tmp_path / 'losses.txt.0').exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+    main = psutil.Process(process.pid)
+    everyone = [main, *main.children(recursive=True)]
+    assert len(everyone) > 2
+    for one in everyone:
+        one.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, output
+    (saved,) = (tmp_path / 'work').glob('iter_*.pth')
+    assert f'saved {saved}' in output and 'Traceback' not in output
 
 
 def test_signal_while_validating_saves_the_weights_as_trained(tmp_path, alone):

@@ -2,7 +2,9 @@
 """Picture files: orientation, profile, damage, and the command line."""
 import io
 import runpy
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -115,9 +117,37 @@ def test_places_and_collisions(tmp_path):
         find_jobs([str(tmp_path / 'in')], out)
     with pytest.raises(UserError, match='overwritten by its own'):
         find_jobs([str(tmp_path / 'in' / 'a.png')], tmp_path / 'in')
+    with pytest.raises(UserError, match='in: is the --out folder as well'):
+        find_jobs([str(tmp_path / 'in')], tmp_path / 'in' / 'sub' / '..')
     (tmp_path / 'none').mkdir()
     with pytest.raises(UserError, match='no picture'):
         find_jobs([str(tmp_path / 'none')], out)
+
+
+def test_files_that_are_not_there_are_found_out_later(tmp_path):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'gone.png').touch()  # of an earlier run
+    job, = find_jobs([str(tmp_path / 'gone.png')], tmp_path / 'out')
+    assert job.source == tmp_path / 'gone.png'
+    with pytest.raises(UserError, match='both become'):
+        find_jobs([str(tmp_path / name / 'gone.png') for name in 'xy'], tmp_path / 'out')
+
+
+@pytest.mark.parametrize('depth', [1, 2, 4, 8, 16])
+def test_a_transparent_gray(tmp_path, depth):
+    # By hand: Pillow writes no PNGs of 2 and 4 bits.
+    width, value = 16 // depth, 1
+    row = 1 << (16 - depth)  # the value 1, then zeros
+    data = b''.join(
+        struct.pack('>I', len(content)) + name + content
+        + struct.pack('>I', zlib.crc32(name + content)) for name, content in (
+            (b'IHDR', struct.pack('>IIBBBBB', width, 1, depth, 0, 0, 0, 0)),
+            (b'tRNS', struct.pack('>H', value)),
+            (b'IDAT', zlib.compress(b'\0' + row.to_bytes(2, 'big'))), (b'IEND', b'')))
+    (tmp_path / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\n' + data)
+    pixels = read_picture(tmp_path / 'a.png').pixels
+    assert pixels.shape == (1, width, 4)
+    assert pixels[0, 0, 3] == 0 and (pixels[0, 1:, 3] == np.iinfo(pixels.dtype).max).all()
 
 
 def run_infer(monkeypatch, *arguments):
@@ -154,6 +184,27 @@ def test_a_broken_picture_stops_no_folder(tmp_path, monkeypatch, capsys, checkpo
     assert '2 skipped' in capsys.readouterr().out and (out / 'a.png').read_bytes() == b'mine'
     assert run_infer(monkeypatch, *common, '--overwrite', '--self-ensemble') == 0
     assert cv2.imread(str(out / 'a.png'), cv2.IMREAD_UNCHANGED).shape == (2, 2)
+
+
+def test_what_was_done_is_told_when_it_is_cut_short(
+        tmp_path, monkeypatch, capsys, checkpoint):
+    (tmp_path / 'in').mkdir()
+    cv2.imwrite(str(tmp_path / 'in' / 'a.png'), noise(4, 4))
+    (tmp_path / 'in' / 'b.png').write_bytes(b'no picture')
+    cv2.imwrite(str(tmp_path / 'in' / 'c.png'), noise(5, 4))
+    upscale = Upscaler.__call__
+
+    def interrupted(self, image, progress=None):
+        if image.shape[0] == 5:
+            raise KeyboardInterrupt
+        return upscale(self, image, progress)
+
+    monkeypatch.setattr(Upscaler, '__call__', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_infer(monkeypatch, tmp_path / 'in', '--checkpoint', checkpoint,
+                  '--out', tmp_path / 'out', '--device', 'cpu')
+    told = capsys.readouterr()
+    assert '1 written' in told.out and 'b.png' in told.err
 
 
 def test_the_tool_keeps_profile_and_orientation(tmp_path, monkeypatch, checkpoint):

@@ -103,6 +103,7 @@ def test_what_does_not_fit(tmp_path, own_config):
     write_model(own_config(EDSR), weights)
     for text, message in (
             (EDSR.replace('num_blocks=2', 'num_blocks=3'), 'does not fit the config'),
+            (EDSR + "model['data_preprocessor'] = None", 'has no model.data_preprocessor'),
             ('model = dict(type="BaseEditModel")', 'has no model.generator'),
             ('model = dict(generator=dict(type="EDSRNet"))', 'cannot be built'),
             ('model = dict(generator=dict(type="NoSuchNet"))', 'cannot be built')):

@@ -82,6 +82,16 @@ def test_gray_is_gray_colour():
     assert np.abs(colour - upscaler(gray)[..., None]).max() <= 1
 
 
+def test_a_small_picture_needs_no_reach(monkeypatch):
+    # A probe of seconds with large networks that are not ours.
+    def probe(*_):
+        raise AssertionError('was probed')
+
+    monkeypatch.setattr('srdensenet_mm.inference.upscaler.reach', probe)
+    for kwargs in (dict(), dict(tile=0), dict(tile=8, overlap=2)):
+        assert Upscaler(network(), device='cpu', **kwargs)(noise(20, 20)).shape == (80, 80)
+
+
 def test_memory_decides_on_tiles(monkeypatch):
     net = network()
     image = noise(300, 300, 3)

@@ -186,10 +186,40 @@ def test_foreign_dense_block_reads_the_concatenation():
         MODELS.module_dict.pop('TestSumBlock')
 
 
+@pytest.mark.parametrize('feature_level', ['all', 'hl'])
+def test_a_subclass_of_the_dense_block_is_run(feature_level):
+
+    @MODELS.register_module(name='TestHalfBlock', force=True)
+    class TestHalfBlock(DenseBlock):
+
+        def forward(self, x):
+            return super().forward(x) / 2
+
+    try:
+        net = SRDenseNet(**SMALL, feature_level=feature_level,
+                         dense_block=dict(type='TestHalfBlock'))
+        _, plain = _pair(**SMALL, feature_level=feature_level)
+        net.load_state_dict(plain.state_dict())
+        x = torch.rand(1, 1, 4, 4)
+        assert not torch.allclose(net(x), plain(x), atol=1e-3)
+        with torch.no_grad():
+            for module in (net, plain):  # Halving the maps is halving what makes them.
+                for block in module.blocks:
+                    block.forward = lambda x, block=block: type(block).forward(block, x) * 0
+        torch.testing.assert_close(net(x), plain(x))
+    finally:
+        MODELS.module_dict.pop('TestHalfBlock')
+
+
 def test_deepcopy_compile_and_trace():
     import copy
     net, plain = _pair(**SMALL)
     x = torch.rand(1, 1, 6, 6)
+    # One graph, with nothing that it cannot hold; what is made of it is the compiler's.
+    compiled = torch.compile(net, backend='aot_eager', fullgraph=True)
+    torch.testing.assert_close(compiled(x), plain(x), atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x), plain(x), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(copy.deepcopy(net)(x), plain(x), atol=1e-5, rtol=1e-5)
     traced = torch.jit.trace(net.eval(), torch.rand(1, 1, 5, 4), check_trace=False)
     torch.testing.assert_close(traced(x), plain(x), atol=1e-5, rtol=1e-5)

@@ -1,0 +1,81 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""The paths that only a GPU takes, against the CPU's results."""
+import copy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from srdensenet_mm.benchmark.contenders import Spec, build
+from srdensenet_mm.benchmark.pictures import torch_call
+from srdensenet_mm.benchmark.timing import time_interleaved
+from srdensenet_mm.engine import AutocastOptimWrapper, MuonWithAdam
+from srdensenet_mm.inference import Upscaler
+from srdensenet_mm.models import SRDenseNet
+
+sys.path.insert(0, str(Path(__file__).parent / 'test_benchmark'))
+
+from small_models import write_checkpoint, write_config  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+
+
+def small_network():
+    torch.manual_seed(0)
+    return SRDenseNet(mid_channels=16, num_blocks=2, num_layers=3, growth_rate=8,
+                      bottleneck_channels=16)
+
+
+@pytest.mark.parametrize('dtype, levels', [('fp32', 1), ('bf16', 8), ('fp16', 4)])
+def test_a_picture_as_on_the_cpu(dtype, levels):
+    network = small_network()
+    torch.nn.init.normal_(network.conv_last.weight, std=0.01)
+    torch.nn.init.constant_(network.conv_last.bias, 0.5)
+    image = np.random.default_rng(0).integers(0, 256, (150, 170, 3), dtype=np.uint8)
+    expected = Upscaler(network, device='cpu')(image).astype(int)
+    for tile in (None, 80):
+        found = Upscaler(network, device='cuda', dtype=dtype, tile=tile)(image)
+        assert np.abs(found - expected).max() <= levels
+    assert next(network.parameters()).device.type == 'cpu'
+
+
+@pytest.mark.parametrize('dtype', ['fp32', 'bf16', 'fp16'])
+def test_a_training_learns(dtype):
+    network = small_network().cuda()
+    wrapper = AutocastOptimWrapper(
+        dtype=dtype, optimizer=MuonWithAdam(network.parameters(), lr=1e-3),
+        clip_grad=dict(max_norm=1))
+    low = torch.rand(4, 1, 12, 12, device='cuda')
+    high = torch.nn.functional.interpolate(low, scale_factor=4)
+    losses = []
+    for _ in range(40):
+        with wrapper.optim_context(network):
+            loss = torch.nn.functional.l1_loss(network(low).float(), high)
+        wrapper.update_params(loss)
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+
+
+def test_gradients_as_on_the_cpu():
+    network = small_network()
+    low = torch.rand(2, 1, 9, 11)
+    found = []
+    for device in ('cpu', 'cuda'):
+        one = copy.deepcopy(network).to(device)
+        one(low.to(device)).square().mean().backward()
+        found.append([p.grad.cpu() for p in one.parameters()])
+    for cpu, cuda in zip(*found, strict=True):
+        torch.testing.assert_close(cuda, cpu, rtol=2e-2, atol=2e-2 * float(cpu.abs().max()))
+
+
+@pytest.mark.parametrize('backend', ['torch', 'torch:bf16', 'torch:fp16'])
+def test_a_benchmark_runs_there(tmp_path, backend):
+    config, weights = write_config(tmp_path / 'small.py'), write_checkpoint(tmp_path / 'small.pth')
+    contender = build(Spec('small', str(config), str(weights), backend), 'cuda')
+    assert {p.device.type for p in contender.model.parameters()} == {'cuda'}
+    rgb = torch.rand(1, 3, 20, 26, device='cuda')
+    assert contender.upscale(rgb).device.type == 'cuda'
+    seconds = time_interleaved({'one': torch_call(contender, (20, 26))}, 2, 'cuda')
+    assert min(seconds['one']) > 0
