@@ -6,11 +6,13 @@
 
 reads the scalars that MMEngine wrote into each work folder, in the order of
 the runs; where a resumed run repeats iterations, its values count. Iterations
-of a phase are counted on from the one before. Written are PATH.log.jsonl, one
+of a phase are counted on from the one before, which FOLDER:ITERATIONS ends
+where the next one began. Written are PATH.log.jsonl, one
 line for each entry, and PATH.png.
 """
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,13 +28,16 @@ KEPT = ('loss', 'lr', 'time', 'PSNR', 'SSIM', 'RGB/PSNR', 'RGB/SSIM')
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('work_dirs', nargs='+', help='work folders of the phases, in order')
+    parser.add_argument('work_dirs', nargs='+', metavar='FOLDER[:ITERATIONS]',
+                        help='work folders of the phases, in order')
     parser.add_argument('--out', required=True, metavar='PATH')
     return parser.parse_args(arguments)
 
 
-def read_phase(folder: Path) -> list[dict]:
-    """The entries of one work folder, by iteration; validations behind trainings."""
+def read_phase(text: str) -> list[dict]:
+    """The entries of one ``FOLDER[:ITERATIONS]``; validations behind trainings."""
+    name, _, end = str(text).rpartition(':')
+    folder, last = (Path(name), int(end)) if name and end.isdigit() else (Path(text), math.inf)
     found = {}
     files = sorted(folder.glob('*/vis_data/scalars.json'))
     for file in files:
@@ -47,7 +52,8 @@ def read_phase(folder: Path) -> list[dict]:
     if not found:
         raise UserError(f'{folder}: holds no scalars of a run (looked for '
                         '*/vis_data/scalars.json)')
-    return [dict(iter=step, **found[step, validation]) for step, validation in sorted(found)]
+    return [dict(iter=step, **found[step, validation]) for step, validation in sorted(found)
+            if step <= last]
 
 
 def join(phases: Sequence[list[dict]]) -> list[dict]:
@@ -85,7 +91,7 @@ def draw(entries: Sequence[dict], path: Path) -> None:
 
 def main() -> None:
     args = parse_args()
-    entries = join([read_phase(Path(folder)) for folder in args.work_dirs])
+    entries = join([read_phase(text) for text in args.work_dirs])
     with atomic_write(f'{args.out}.log.jsonl') as temporary:
         temporary.write_text(
             ''.join(json.dumps(entry) + '\n' for entry in entries), encoding='utf-8')

@@ -38,6 +38,9 @@ def test_phases_are_joined_and_repeated_iterations_count_once(tmp_path):
         dict(iter=100, PSNR=29., SSIM=0.8, phase=0),
         dict(iter=150, loss=0.2, lr=1e-4, phase=1),
         dict(iter=150, PSNR=31., SSIM=0.9, phase=1)]
+    # The second began where the first was at 50.
+    cut = training_curve.join([training_curve.read_phase(one) for one in (f'{first}:50', second)])
+    assert [entry['iter'] for entry in cut] == [50, 100, 100]
     training_curve.draw(entries, tmp_path / 'curve.png')
     assert cv2.imread(str(tmp_path / 'curve.png')).shape[1] == 960
 
