@@ -10,6 +10,8 @@ pixel's share of its 3x3 neighbourhood. Only these few shares are arranged as a
 picture and added up. The wide maps at output resolution, 1 GiB at 1024x1024,
 need never exist at once.
 """
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,12 +62,14 @@ def pixelwise_tail(x: Tensor, deconvs: nn.ModuleList, conv_last: nn.Conv2d) -> T
     else:
         out = _shares_in_pieces(pixels, matrices, biases, taps)
 
-    # (N, H, W, s1, s1, s2, s2, ..., 3, 3, C_out) -> (N, 9, C_out, s*H, s*W)
+    # (N, H, W, s1, s1, s2, s2, ..., 9 * C_out) -> (N, s*H, s*W, 9, C_out): the shares of a pixel
+    # stay together, which moves them many times as fast as one by one.
     sub = [size for stride in strides for size in (stride, stride)]
-    out = out.view(n, h, w, *sub, 9, -1)
+    out = out.view(n, h, w, *sub, taps.size(0))
     depth = 2 * len(strides)
-    order = [0, depth + 3, depth + 4, 1, *range(3, depth + 3, 2), 2, *range(4, depth + 3, 2)]
-    out = out.permute(order).flatten(3 + len(strides) + 1, -1).flatten(3, 3 + len(strides))
+    order = [0, 1, *range(3, depth + 3, 2), 2, *range(4, depth + 3, 2), depth + 3]
+    scale = math.prod(strides)
+    out = out.permute(order).reshape(n, scale * h, scale * w, 9, -1).permute(0, 3, 4, 1, 2)
     out = _add_up(out, conv_last.bias)
     return out if torch.is_autocast_enabled(x.device.type) else out.to(x.dtype)
 
@@ -120,7 +124,7 @@ def _mixed_product(pixels: Tensor, taps: Tensor, out: Tensor) -> None:
     rest = (taps - rounded).to(pixels.dtype)
     products = torch.mm(pixels, torch.cat([rounded, rest], dim=1))
     lost = torch.addmm(products[:, :width], pixels, rounded, beta=-1)
-    out.copy_(products[:, :width]).add_(lost).add_(products[:, width:])
+    out.copy_(products[:, :width]).add_(lost.add_(products[:, width:]))
 
 
 def _add_up(shares: Tensor, bias: Tensor) -> Tensor:
