@@ -9,6 +9,7 @@ from mmagic.evaluation.metrics import PSNR
 from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from mmcv.image import bgr2ycbcr, rgb2ycbcr, ycbcr2rgb
+from mmengine.registry import DefaultScope
 
 import srdensenet_mm  # noqa: F401  registers the model
 
@@ -19,8 +20,10 @@ SMALL = dict(
 
 def _model(**kwargs):
     torch.manual_seed(0)
-    return MODELS.build(dict(
-        type='LumaEditModel', generator=SMALL, pixel_loss=dict(type='L1Loss'), **kwargs))
+    # A test before this one may have left another scope.
+    with DefaultScope.overwrite_default_scope('mmagic'):
+        return MODELS.build(dict(
+            type='LumaEditModel', generator=SMALL, pixel_loss=dict(type='L1Loss'), **kwargs))
 
 
 def _pair(channels=3, size=(6, 7)):
