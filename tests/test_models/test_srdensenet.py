@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 from mmagic.registry import MODELS
+from mmengine.registry import DefaultScope
 from plain_srdensenet import PlainSRDenseNet
 
 from srdensenet_mm.models import DeconvUpsampler, DenseBlock, SRDenseNet
@@ -145,13 +146,15 @@ def test_unsupported_values_are_refused_by_name(kwargs, words):
 
 
 def test_registered_and_buildable_by_name():
-    block = MODELS.build(dict(type='DenseBlock', in_channels=5, num_layers=2, growth_rate=3))
-    assert isinstance(block, DenseBlock)
-    assert block(torch.rand(1, 5, 4, 4)).shape == (1, 6, 4, 4)
-    upsampler = MODELS.build(dict(type='DeconvUpsampler', in_channels=6, upscale_factor=3))
-    assert isinstance(upsampler, DeconvUpsampler)
-    assert upsampler(torch.rand(1, 6, 4, 4)).shape == (1, 6, 12, 12)
-    assert isinstance(MODELS.build(dict(type='SRDenseNet', **SMALL)), SRDenseNet)
+    # A test before this one may have left another scope.
+    with DefaultScope.overwrite_default_scope('mmagic'):
+        block = MODELS.build(dict(type='DenseBlock', in_channels=5, num_layers=2, growth_rate=3))
+        assert isinstance(block, DenseBlock)
+        assert block(torch.rand(1, 5, 4, 4)).shape == (1, 6, 4, 4)
+        upsampler = MODELS.build(dict(type='DeconvUpsampler', in_channels=6, upscale_factor=3))
+        assert isinstance(upsampler, DeconvUpsampler)
+        assert upsampler(torch.rand(1, 6, 4, 4)).shape == (1, 6, 12, 12)
+        assert isinstance(MODELS.build(dict(type='SRDenseNet', **SMALL)), SRDenseNet)
 
 
 def test_upsampler_is_replaceable_by_config():
