@@ -12,17 +12,17 @@ batched and a backend prepares for one shape: the outer ones, which need no
 margin on the picture's side, yield more.
 
 A smaller margin saves time and leaves an error, as
-``python benchmarks/overlap.py CHECKPOINT data/Set14/LRbicx4/img_002.png`` measures it: tiles of
-32 LR pixels against the whole picture of 180x144, in levels of 8 bits, for the default network
-(reach 66) after 2000 iterations of ``srdensenet_x4_released_stable.py``. Such an early network
-hardly uses what is far away; one trained for longer may, so measure yours.
+``python benchmarks/overlap.py checkpoints/srdensenet_x4-520325f4.pth
+data/Set14/LRbicx4/img_002.png`` measures it: tiles of 32 LR pixels against the whole picture of
+180x144, in levels of 8 bits, for the published weights (reach 66). They hardly use what is far
+away; weights trained for longer may, so measure yours.
 
 ===================  =====  =====  =====  =====  =====  =====
 overlap, LR pixels       0      4      8     16     32     66
 ===================  =====  =====  =====  =====  =====  =====
-largest difference   50.86   3.86   0.02   0.00   0.00   0.00
-mean difference      0.809  0.009  0.000  0.000  0.000  0.000
-off by half a level  18.1%  0.08%     0%     0%     0%     0%
+largest difference   63.29   5.42   0.16   0.00   0.00   0.00
+mean difference      0.440  0.020  0.000  0.000  0.000  0.000
+off by half a level  15.5%  0.66%     0%     0%     0%     0%
 ===================  =====  =====  =====  =====  =====  =====
 """
 from collections.abc import Callable, Iterator
