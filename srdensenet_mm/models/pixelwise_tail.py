@@ -11,6 +11,7 @@ picture and added up. The wide maps at output resolution, 1 GiB at 1024x1024,
 need never exist at once.
 """
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -96,6 +97,7 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
         buffers.append(pixels.new_empty(height, matrix.size(0)))
         height *= matrix.size(0) // channels
     taps = taps.to(torch.promote_types(pixels.dtype, torch.float32)).t()
+    multiply = _product_with(taps, pixels)
     out = taps.new_empty(growth * len(pixels), taps.size(1))
     for start in range(0, len(pixels), rows):
         piece = pixels[start:start + rows]
@@ -104,27 +106,38 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
             buffer = buffer[:len(piece)]
             torch.addmm(bias, piece, matrix.t(), out=buffer)
             piece = buffer.relu_().view(-1, channels)
-        _mixed_product(piece, taps, out=out[first:first + count])
+        multiply(piece, out[first:first + count])
     return out
 
 
-def _mixed_product(pixels: Tensor, taps: Tensor, out: Tensor) -> None:
-    """The product of two matrices, of more digits than the first one's type has.
+def _product_with(taps: Tensor, like: Tensor) -> Callable[[Tensor, Tensor], None]:
+    """Make what multiplies pixels by ``taps``, to more digits than the pixels' type has.
 
     CPUs multiply bf16 several times as fast as float32, and add up in 32 bits,
     but round the sums to 16. Taking the rounded sums off within a second
     product yields what the rounding lost, itself in 16 bits. ``taps`` is split
-    in the same way into what bf16 holds and the rest.
+    in the same way into what bf16 holds and the rest, once for all pieces.
+
+    Args:
+        taps (Tensor): Shape (channels, K), float32 or wider.
+        like (Tensor): Has the type and device of the pixels to come.
+
+    Returns:
+        Callable: Takes pixels, shape (P, channels), and what to write to,
+        shape (P, K), of the type of ``taps``.
     """
-    if pixels.dtype is not torch.bfloat16 or pixels.device.type != 'cpu':
-        torch.mm(pixels.to(taps.dtype), taps, out=out)
-        return
+    if like.dtype is not torch.bfloat16 or like.device.type != 'cpu':
+        return lambda pixels, out: torch.mm(pixels.to(taps.dtype), taps, out=out)
     width = taps.size(1)
-    rounded = taps.to(pixels.dtype)
-    rest = (taps - rounded).to(pixels.dtype)
-    products = torch.mm(pixels, torch.cat([rounded, rest], dim=1))
-    lost = torch.addmm(products[:, :width], pixels, rounded, beta=-1)
-    out.copy_(products[:, :width]).add_(lost.add_(products[:, width:]))
+    rounded = taps.to(like.dtype)
+    halves = torch.cat([rounded, (taps - rounded).to(like.dtype)], dim=1)
+
+    def multiply(pixels: Tensor, out: Tensor) -> None:
+        products = torch.mm(pixels, halves)
+        lost = torch.addmm(products[:, :width], pixels, rounded, beta=-1)
+        out.copy_(products[:, :width]).add_(lost.add_(products[:, width:]))
+
+    return multiply
 
 
 def _add_up(shares: Tensor, bias: Tensor) -> Tensor:

@@ -206,7 +206,7 @@ def test_a_subclass_of_the_dense_block_is_run(feature_level):
         x = torch.rand(1, 1, 4, 4)
         assert not torch.allclose(net(x), plain(x), atol=1e-3)
         with torch.no_grad():
-            for module in (net, plain):  # Halving the maps is halving what makes them.
+            for module in (net, plain):  # Where blocks yield zeros, both forms agree.
                 for block in module.blocks:
                     block.forward = lambda x, block=block: type(block).forward(block, x) * 0
         torch.testing.assert_close(net(x), plain(x))
