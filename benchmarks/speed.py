@@ -157,11 +157,13 @@ def _memory(size: tuple[int, int], args) -> list[dict]:
     from tqdm import tqdm
 
     from srdensenet_mm.benchmark.peak_memory import run_fresh
+    from srdensenet_mm.processor import cpu_has_bf16
     small = size[0] * size[1] <= 640 * 360
     asked = dict(checkpoint=args.checkpoint, size=size, threads=torch.get_num_threads())
     tile = max(1, max(size) // 3)
-    jobs = {'ours, fp32': ('ours_peak', dict(compare=True)),
-            'ours, bf16': ('ours_peak', dict(dtype='bf16'))}
+    jobs = {'ours, fp32': ('ours_peak', dict(compare=True))}
+    if cpu_has_bf16():
+        jobs['ours, bf16'] = 'ours_peak', dict(dtype='bf16')
     if small:  # A large picture goes through in tiles anyhow.
         jobs[f'ours, fp32, tiles of {tile}'] = 'ours_peak', dict(tile=tile, compare=True)
     if args.max_memory:

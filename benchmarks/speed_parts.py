@@ -5,7 +5,7 @@ import gc
 import inspect
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import mean
 
@@ -29,6 +29,7 @@ from srdensenet_mm.inference import Upscaler  # noqa: E402
 from srdensenet_mm.inference.backends import make_backend  # noqa: E402
 from srdensenet_mm.models import SRDenseNet  # noqa: E402
 from srdensenet_mm.models.colour import rgb_to_y  # noqa: E402
+from srdensenet_mm.processor import cpu_has_bf16  # noqa: E402
 
 SET5 = ROOT / 'tests/data/Set5/HR'
 PLAIN = 'plain form, fp32'
@@ -40,7 +41,9 @@ FORMS = {
     'ours, OpenVINO fp32': ('openvino', 'fp32'),
     'ours, OpenVINO bf16': ('openvino', 'bf16'),
 }
-GEMM = {'matrix product, fp32': torch.float32, 'matrix product, bf16': torch.bfloat16}
+GEMM = {'matrix product, fp32': torch.float32}
+if cpu_has_bf16():
+    GEMM['matrix product, bf16'] = torch.bfloat16
 # Sides of the matrices: large enough for the rate not to grow any more.
 GEMM_SIZE = 2048
 
@@ -147,8 +150,9 @@ def training_calls(network: nn.Module, plain: nn.Module, batch: int, patch: int,
     forms = {
         PLAIN: (plain, 'fp32'),
         'ours, fp32': (network, 'fp32'),
-        'ours, bf16': (network, 'bf16'),
     }
+    if cpu_has_bf16():
+        forms['ours, bf16'] = network, 'bf16'
     return {name: _training_step(copy.deepcopy(form).train(), dtype, low, high)
             for name, (form, dtype) in forms.items()}
 
@@ -182,11 +186,16 @@ def patches(batch: int, patch: int, scale: int) -> tuple[Tensor, Tensor]:
     return torch.cat(low), torch.cat(high)
 
 
-def quality(network: nn.Module, on_picture: Callable[[], object] = bool) -> dict[str, float]:
-    """PSNR on Y over Set5 by the field's protocol, for each form that can be had."""
+def quality(network: nn.Module,
+            on_picture: Callable[[], object] = bool,
+            names: Iterable[str] = tuple(FORMS)) -> dict[str, float]:
+    """PSNR on Y over Set5 by the field's protocol, for each named form that can be had."""
     from mmagic.evaluation.metrics import psnr
     upscalers = {}
-    for name, (backend, dtype) in FORMS.items():
+    for name in names:
+        backend, dtype = FORMS[name]
+        if (backend, dtype) == ('torch', 'bf16') and not cpu_has_bf16():
+            continue
         try:
             upscalers[name] = Upscaler(network, device='cpu', backend=backend, dtype=dtype)
         except UserError:

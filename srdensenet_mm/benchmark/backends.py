@@ -7,6 +7,7 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.export.packages import import_optional
 from srdensenet_mm.inference.backends import DTYPES, make_backend
 from srdensenet_mm.inference.precision import InPrecision
+from srdensenet_mm.processor import cpu_has_bf16
 
 TORCH = 'torch'
 
@@ -18,7 +19,7 @@ def choices() -> list[str]:
 
 
 def check(backend: str, device: str | torch.device = 'cpu') -> None:
-    """Refuse a backend that is not known, or not for this device.
+    """Refuse a backend that is not known, or not for this device or processor.
 
     Args:
         backend (str): One of :func:`choices`.
@@ -37,6 +38,9 @@ def check(backend: str, device: str | torch.device = 'cpu') -> None:
             import_optional(package)
     if kind == 'cpu' and backend == 'torch:fp16':
         raise UserError(f'--backends {backend}: is for GPUs; on a CPU, bf16 is the fast type')
+    if kind == 'cpu' and backend == 'torch:bf16' and not cpu_has_bf16():
+        raise UserError(f'--backends {backend}: this processor does not compute in bf16, and would '
+                        'be many times slower than in fp32')
 
 
 def wrap(network: nn.Module, backend: str, threads: int | None = None) -> nn.Module:

@@ -9,6 +9,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import nn
 
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.processor import cpu_has_bf16
 
 _DTYPES = {
     'bf16': torch.bfloat16,
@@ -18,15 +19,6 @@ _DTYPES = {
     'fp32': None,
     'float32': None,
 }
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX).
-
-    Where it does not, bf16 works by conversion and is slower than fp32.
-    """
-    checks = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
-    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
 def choose_dtype(dtype: str, device_type: str) -> torch.dtype | None:
@@ -107,7 +99,7 @@ class AutocastOptimWrapper(AmpOptimWrapper):
         notice = ''
         if self.device_type == 'cpu' and not cpu_has_bf16():
             if self.cast_dtype is torch.bfloat16:
-                notice = '; this CPU has no bf16 arithmetic, so expect it to be slower than fp32'
+                notice = '; this CPU has no bf16 arithmetic, which makes it many times slower than fp32'
             elif asked == 'auto':
                 notice = ', since this CPU has no bf16 arithmetic'
         print_log(f'Mixed precision: computing in {name} on {self.device_type}{notice}.', 'current')

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from srdensenet_mm.compat import same_signal_stack
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.processor import cpu_has_bf16
 
 from .precision import InPrecision
 
@@ -39,7 +40,7 @@ def make_backend(network: nn.Module,
         network (nn.Module): (N, C, H, W) -> (N, C', s*H, s*W), float32.
         name (str): ``'torch'``, ``'onnxruntime'`` or ``'openvino'``.
         dtype (str): What it computes in: ``'fp32'``, ``'bf16'`` or ``'fp16'``;
-            onnxruntime only does ``'fp32'``, OpenVINO the short types where
+            onnxruntime only does ``'fp32'``, the others the short types where
             the processor has instructions for them. Defaults to ``'fp32'``.
         threads (int, optional): Threads to compute with; for torch, a setting
             of the whole process while it computes. None takes as many as
@@ -65,6 +66,8 @@ def make_backend(network: nn.Module,
                                 or threads < 1):
         raise UserError(f'threads={threads!r}: give a positive integer')
     if name == 'torch':
+        if dtype == 'bf16' and not cpu_has_bf16():
+            raise UserError(f'dtype={dtype!r}: this processor does not compute in it, choose fp32')
         return _make_torch(network, dtype, threads)
     threads = threads or torch.get_num_threads()
     network = copy.deepcopy(network).cpu().float().eval()

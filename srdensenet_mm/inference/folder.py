@@ -127,11 +127,11 @@ def _walk(root: Path, out: Path) -> Iterable[Path]:
     def refuse(error: OSError):
         raise UserError(f'{error.filename}: cannot be read ({error.strerror})') from error
 
-    seen = set()
+    # A link may lead back; results of an earlier run are not pictures to upscale.
+    seen = {os.path.realpath(out)}
     for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
         here = os.path.realpath(folder)
-        # A link may lead back; results of an earlier run are not pictures to upscale.
-        if here in seen or here == os.path.realpath(out):
+        if here in seen:
             folders.clear()
             continue
         seen.add(here)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from srdensenet_mm.compat import return_freed_memory
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.models.self_ensemble import self_ensemble
+from srdensenet_mm.processor import cpu_has_bf16
 
 from . import memory
 from .backends import DTYPES as BACKENDS
@@ -52,7 +54,9 @@ class Upscaler:
         device (str | torch.device, optional): Defaults to a GPU where there is
             one.
         dtype (str): ``'fp32'``, ``'bf16'`` or ``'fp16'``, what the network
-            computes in. Defaults to ``'fp32'``.
+            computes in. On a CPU without bf16 arithmetic, torch takes fp32 for
+            bf16, with a warning: it is the faster there. Defaults to
+            ``'fp32'``.
         tile (int, optional): 0 takes the whole picture at once, N tiles of N
             by N LR pixels. None chooses the tiles that cost least within
             ``max_memory``. Defaults to None.
@@ -74,6 +78,7 @@ class Upscaler:
 
     Attributes:
         scale (int): How much it upscales.
+        dtype (str): What it computes in.
 
     Raises:
         UserError: An argument has an unsupported value, or the checkpoint
@@ -102,6 +107,12 @@ class Upscaler:
         self.device = _find_device(device, backend)
         if self.device.type == 'cpu' and dtype == 'fp16' and backend == 'torch':
             raise UserError('dtype=fp16: is for GPUs; on a CPU, bf16 is the fast type')
+        if self.device.type == 'cpu' and dtype == 'bf16' and backend == 'torch' and (
+                not cpu_has_bf16()):
+            warnings.warn('dtype=bf16: this processor does not compute in bf16, so fp32 is used, '
+                          'which is many times faster here', stacklevel=2)
+            dtype = 'fp32'
+        self.dtype = dtype
 
         if isinstance(network, nn.Module):
             self._model = from_network(network)

@@ -1,6 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """What takes part: reading the command line, building models, and what is said of mistakes."""
 import importlib
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -58,7 +59,8 @@ def test_multiply_adds_of_a_network_that_looks_at_values():
 # The command line.
 
 
-def test_names_are_unique_and_backends_are_for_srdensenets(tmp_path):
+def test_names_are_unique_and_backends_are_for_srdensenets(tmp_path, monkeypatch):
+    monkeypatch.setattr(backends, 'cpu_has_bf16', lambda: True)
     config = write_config(tmp_path / 'small.py')
     weights = write_checkpoint(tmp_path / 'a=b.pth')
     specs = parse_specs([str(config), f'{config}={weights}', EDSR], ['torch', 'torch:bf16'])
@@ -79,6 +81,13 @@ def test_a_mistake_in_a_model_is_named(tmp_path, text, message):
     config = write_config(tmp_path / 'small.py')
     with pytest.raises(UserError, match=message):
         parse_specs([text.format(config=config)])
+
+
+def test_bf16_is_refused_where_it_would_be_emulated(monkeypatch):
+    for native in (True, False):
+        monkeypatch.setattr(backends, 'cpu_has_bf16', lambda native=native: native)
+        with nullcontext() if native else pytest.raises(UserError, match='does not compute in'):
+            backends.check('torch:bf16', 'cpu')
 
 
 @pytest.mark.parametrize('backend, device, message', [

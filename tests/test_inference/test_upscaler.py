@@ -1,5 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Pictures through the Upscaler, against the network and OpenCV."""
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -145,6 +146,19 @@ def test_several_threads_call_one_upscaler(backend):
         found = list(pool.map(upscaler, images * 3))
     for k, one in enumerate(found):
         np.testing.assert_array_equal(one, expected[k % 6])
+
+
+def test_bf16_is_fp32_where_it_would_be_emulated(monkeypatch):
+    image = noise(9, 8, 3)
+    monkeypatch.setattr('srdensenet_mm.inference.upscaler.cpu_has_bf16', lambda: False)
+    with pytest.warns(UserWarning, match='does not compute in bf16, so fp32'):
+        emulated = Upscaler(network(), device='cpu', dtype='bf16')
+    assert emulated.dtype == 'fp32'
+    np.testing.assert_array_equal(emulated(image), Upscaler(network(), device='cpu')(image))
+    with monkeypatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter('error')
+        patch.setattr('srdensenet_mm.inference.upscaler.cpu_has_bf16', lambda: True)
+        assert Upscaler(network(), device='cpu', dtype='bf16').dtype == 'bf16'
 
 
 @pytest.mark.parametrize('kwargs, message', [
