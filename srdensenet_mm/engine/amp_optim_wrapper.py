@@ -99,7 +99,8 @@ class AutocastOptimWrapper(AmpOptimWrapper):
         notice = ''
         if self.device_type == 'cpu' and not cpu_has_bf16():
             if self.cast_dtype is torch.bfloat16:
-                notice = '; this CPU has no bf16 arithmetic, which makes it many times slower than fp32'
+                notice = ('; this CPU has no bf16 arithmetic, so expect it to be many times slower '
+                          'than fp32')
             elif asked == 'auto':
                 notice = ', since this CPU has no bf16 arithmetic'
         print_log(f'Mixed precision: computing in {name} on {self.device_type}{notice}.', 'current')
