@@ -86,7 +86,7 @@ def measure(args: argparse.Namespace) -> dict:
             result['quality'] = parts.quality(network, bar.update)
     del network, plain
     if 'memory' in args.only:
-        result['memory'] = [row for size in sizes for row in _memory(size, args)]
+        result['memory'] = [row for size in sizes for row in _memory(parts, size, args)]
     return result
 
 
@@ -152,17 +152,16 @@ def _row(name: str, seconds: Mapping[str, list[float]], work: float, rates: Mapp
         **more)
 
 
-def _memory(size: tuple[int, int], args) -> list[dict]:
+def _memory(parts, size: tuple[int, int], args) -> list[dict]:
     import torch
     from tqdm import tqdm
 
     from srdensenet_mm.benchmark.peak_memory import run_fresh
-    from srdensenet_mm.processor import cpu_has_bf16
     small = size[0] * size[1] <= 640 * 360
     asked = dict(checkpoint=args.checkpoint, size=size, threads=torch.get_num_threads())
     tile = max(1, max(size) // 3)
     jobs = {'ours, fp32': ('ours_peak', dict(compare=True))}
-    if cpu_has_bf16():
+    if 'bf16' in parts.DTYPES:
         jobs['ours, bf16'] = 'ours_peak', dict(dtype='bf16')
     if small:  # A large picture goes through in tiles anyhow.
         jobs[f'ours, fp32, tiles of {tile}'] = 'ours_peak', dict(tile=tile, compare=True)

@@ -41,9 +41,10 @@ FORMS = {
     'ours, OpenVINO fp32': ('openvino', 'fp32'),
     'ours, OpenVINO bf16': ('openvino', 'bf16'),
 }
-GEMM = {'matrix product, fp32': torch.float32}
-if cpu_has_bf16():
-    GEMM['matrix product, bf16'] = torch.bfloat16
+# What torch computes in here; it would emulate bf16 elsewhere, many times slower.
+DTYPES = ('fp32', 'bf16') if cpu_has_bf16() else ('fp32', )
+GEMM = {f'matrix product, {dtype}': dict(fp32=torch.float32, bf16=torch.bfloat16)[dtype]
+        for dtype in DTYPES}
 # Sides of the matrices: large enough for the rate not to grow any more.
 GEMM_SIZE = 2048
 
@@ -147,12 +148,8 @@ def training_calls(network: nn.Module, plain: nn.Module, batch: int, patch: int,
                    scale: int) -> dict[str, Callable[[], object]]:
     """Whole training steps on the same patches: forward, backward, Adam."""
     low, high = patches(batch, patch, scale)
-    forms = {
-        PLAIN: (plain, 'fp32'),
-        'ours, fp32': (network, 'fp32'),
-    }
-    if cpu_has_bf16():
-        forms['ours, bf16'] = network, 'bf16'
+    forms = {PLAIN: (plain, 'fp32')}
+    forms.update({f'ours, {dtype}': (network, dtype) for dtype in DTYPES})
     return {name: _training_step(copy.deepcopy(form).train(), dtype, low, high)
             for name, (form, dtype) in forms.items()}
 
@@ -194,7 +191,7 @@ def quality(network: nn.Module,
     upscalers = {}
     for name in names:
         backend, dtype = FORMS[name]
-        if (backend, dtype) == ('torch', 'bf16') and not cpu_has_bf16():
+        if backend == 'torch' and dtype not in DTYPES:
             continue
         try:
             upscalers[name] = Upscaler(network, device='cpu', backend=backend, dtype=dtype)

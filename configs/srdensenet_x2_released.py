@@ -1,0 +1,23 @@
+"""The published x2 weights, fine-tuned from the published x4 ones.
+
+    python tools/train.py configs/srdensenet_x2_released.py
+"""
+_base_ = [
+    '_base_/runtime.py',
+    '_base_/models/srdensenet_x4.py',
+    '_base_/datasets/hr_folders_x2.py',
+    '_base_/schedules/muon_linear.py',
+]
+model = dict(generator=dict(upscale_factor=2))
+# What has no counterpart of the same shape, a deconvolution, begins anew.
+load_from = 'checkpoints/srdensenet_x4-520325f4.pth'
+
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        data_root=['data/train/T91', 'data/train/BSD400', 'data/train/ImageNet1k-256'],
+        on_bad_image='skip'))
+
+custom_hooks = [_base_.ema]
+default_hooks = dict(
+    checkpoint=dict(interval=250, max_keep_ckpts=2), logger=dict(interval=50))
