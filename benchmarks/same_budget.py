@@ -68,7 +68,9 @@ def training_of(config: str, own: bool, iters: int, batch: int, work_dir: Path):
         cfg.optim_wrapper, cfg.param_scheduler = theirs.optim_wrapper, theirs.param_scheduler
         cfg.custom_hooks = []
     else:
-        cfg.param_scheduler[-1].end = iters
+        warm_up, falling = cfg.param_scheduler
+        warm_up.end = falling.begin = min(warm_up.end, max(1, iters // 10))
+        falling.end = iters
     return cfg
 
 
