@@ -9,7 +9,7 @@ _base_ = [
     '_base_/schedules/muon_linear.py',
 ]
 model = dict(generator=dict(upscale_factor=2))
-# What has no counterpart of the same shape, a deconvolution, begins anew.
+# The second of its two deconvolutions has no place here.
 load_from = 'checkpoints/srdensenet_x4-520325f4.pth'
 
 train_dataloader = dict(

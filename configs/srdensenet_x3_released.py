@@ -9,7 +9,7 @@ _base_ = [
     '_base_/schedules/muon_linear.py',
 ]
 model = dict(generator=dict(upscale_factor=3))
-# What has no counterpart of the same shape, a deconvolution, begins anew.
+# Its deconvolutions are of stride 2, so that the one of stride 3 begins anew.
 load_from = 'checkpoints/srdensenet_x4-520325f4.pth'
 
 train_dataloader = dict(

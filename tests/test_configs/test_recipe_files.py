@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
+from srdensenet_mm.checkpoints import load_network
 from srdensenet_mm.datasets.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.datasets.prepare import gt_multiple
 
@@ -176,6 +177,17 @@ def test_builds_at_full_size(name):
     model = MODELS.build(cfg.model)
     assert type(model).__name__ == cfg.model.type
     assert model.generator.upscale_factor == cfg.model.generator.upscale_factor
+
+
+@pytest.mark.parametrize('scale', [2, 3])
+def test_published_small_scales_begin_with_the_x4_trunk(scale):
+    """Of the weights that the recipe names, all but a deconvolution is there and fits."""
+    cfg = load(f'srdensenet_x{scale}_released')
+    found = load_network(CONFIGS.parent / cfg.load_from).state_dict()
+    expected = MODELS.build(cfg.model).generator.state_dict()
+    new = {key for key, value in expected.items() if found[key].shape != value.shape}
+    assert found.keys() >= expected.keys()
+    assert new == ({'upsampler.deconvs.0.weight'} if scale == 3 else set())
 
 
 @pytest.mark.parametrize('scale', [2, 3, 4, 8])
