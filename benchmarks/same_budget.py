@@ -17,9 +17,9 @@ is given again; what was trained is not trained again.
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -78,17 +78,14 @@ def run(config: str, own: bool, iters: int, batch: int, work_dir: Path) -> dict:
     """Train a contender, or finish it; its size, seconds an iteration and scores."""
     from srdensenet_mm.engine.running import test, train
     cfg = training_of(config, own, iters, batch, work_dir)
-    start = time.perf_counter()
     runner = train(cfg, resume=True)
-    seconds = time.perf_counter() - start
     scores = test(training_of(config, own, iters, batch, work_dir / 'test'),
                   str(work_dir / f'iter_{iters}.pth'))
     times = [value for value in runner.message_hub.get_scalar('train/time').data[0] if value]
     return dict(
         config=config, optimizer=cfg.optim_wrapper.optimizer.type, own=own, iters=iters,
         batch=batch, parameters=sum(p.numel() for p in runner.model.generator.parameters()),
-        seconds_an_iteration=sorted(times)[len(times) // 2], seconds_of_last_call=seconds,
-        scores=scores)
+        seconds_an_iteration=median(times), scores=scores)
 
 
 def table(results: dict[str, dict]) -> str:
