@@ -66,7 +66,6 @@ def training_of(config: str, own: bool, iters: int, batch: int, work_dir: Path):
     cfg.default_hooks.checkpoint.save_best = None
     if own:
         cfg.optim_wrapper, cfg.param_scheduler = theirs.optim_wrapper, theirs.param_scheduler
-        cfg.custom_hooks = []
     else:
         warm_up, falling = cfg.param_scheduler
         warm_up.end = falling.begin = min(warm_up.end, max(1, iters // 10))
