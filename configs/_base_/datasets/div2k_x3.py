@@ -1,20 +1,10 @@
 # div2k_x4.py at x3, with patches of a multiple of 3 pixels.
-_base_ = './div2k_x4.py'
+_base_ = ['./div2k_train.py', './sisr_x3.py']
 
-scale = 3
-pairs = dict(img=f'LRbicx{scale}', gt='GTmod12')
 changes = dict(
-    SetValues=dict(dictionary=dict(scale=scale)), PairedRandomCrop=dict(gt_patch_size=99))
+    SetValues=dict(dictionary=dict(scale=3)), PairedRandomCrop=dict(gt_patch_size=99))
 
 train_dataloader = dict(dataset=dict(
-    data_prefix=dict(img=f'DIV2K_train_LR_bicubic/X{scale}_sub'),
+    data_prefix=dict(img='DIV2K_train_LR_bicubic/X3_sub'),
     pipeline=[dict(step, **changes.get(step.type, {}))
               for step in _base_.train_dataloader.dataset.pipeline]))
-val_dataloader = dict(dataset=dict(data_prefix=pairs))
-val_evaluator = dict(
-    metrics=[dict(metric, crop_border=scale) for metric in _base_.val_evaluator.metrics])
-test_dataloader = [dict(loader, dataset=dict(loader.dataset, data_prefix=pairs))
-                   for loader in _base_.test_dataloader]
-test_evaluator = [
-    dict(evaluator, metrics=[dict(metric, crop_border=scale) for metric in evaluator.metrics])
-    for evaluator in _base_.test_evaluator]

@@ -1,21 +1,10 @@
-# div2k_x4.py at x8: patches of 24 LR pixels as at x4, and test pictures cropped to
-# multiples of 8, which the usual 12 is not.
-_base_ = './div2k_x4.py'
+# div2k_x4.py at x8: patches of 24 LR pixels as at x4.
+_base_ = ['./div2k_train.py', './sisr_x8.py']
 
-scale = 8
-pairs = dict(img=f'LRbicx{scale}', gt='GTmod8')
 changes = dict(
-    SetValues=dict(dictionary=dict(scale=scale)), PairedRandomCrop=dict(gt_patch_size=192))
+    SetValues=dict(dictionary=dict(scale=8)), PairedRandomCrop=dict(gt_patch_size=192))
 
 train_dataloader = dict(dataset=dict(
-    data_prefix=dict(img=f'DIV2K_train_LR_bicubic/X{scale}_sub'),
+    data_prefix=dict(img='DIV2K_train_LR_bicubic/X8_sub'),
     pipeline=[dict(step, **changes.get(step.type, {}))
               for step in _base_.train_dataloader.dataset.pipeline]))
-val_dataloader = dict(dataset=dict(data_prefix=pairs))
-val_evaluator = dict(
-    metrics=[dict(metric, crop_border=scale) for metric in _base_.val_evaluator.metrics])
-test_dataloader = [dict(loader, dataset=dict(loader.dataset, data_prefix=pairs))
-                   for loader in _base_.test_dataloader]
-test_evaluator = [
-    dict(evaluator, metrics=[dict(metric, crop_border=scale) for metric in evaluator.metrics])
-    for evaluator in _base_.test_evaluator]

@@ -1,22 +1,9 @@
-# hr_folders_x4.py at x2: patches of as many LR pixels, a quarter of the HR ones.
-_base_ = './div2k_x2.py'
+# hr_folders_x4.py at x2, with patches of as many LR pixels.
+_base_ = ['./hr_folders_train.py', './sisr_x2.py']
 
 gt_patch_size = 48
 train_pipeline = [
     dict(type='RandomPatchPair', scale=2, gt_patch_size=gt_patch_size),
-    # Flips, transposition and packing are the same for prepared pairs.
-    *_base_.train_dataloader.dataset.pipeline[-4:],
+    *_base_.train_pipeline[1:],
 ]
-train_dataloader = dict(
-    _delete_=True,
-    batch_size=16,
-    num_workers=1,
-    drop_last=True,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='HRFolderDataset',
-        data_root=['data/train_HR'],
-        min_size=gt_patch_size,
-        on_bad_image='raise',
-        pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(min_size=gt_patch_size, pipeline=train_pipeline))

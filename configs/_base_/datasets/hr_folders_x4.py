@@ -1,23 +1,2 @@
-# Training pairs made on the fly from folders of HR pictures; validation and tests as everywhere.
-_base_ = './sisr_x4.py'
-
-gt_patch_size = 96
-train_pipeline = [
-    dict(type='RandomPatchPair', scale=4, gt_patch_size=gt_patch_size),
-    dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='horizontal'),
-    dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='vertical'),
-    dict(type='RandomTransposeHW', keys=['img', 'gt'], transpose_ratio=0.5),
-    dict(type='PackInputs'),
-]
-train_dataloader = dict(
-    batch_size=16,
-    num_workers=1,
-    drop_last=True,
-    persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='HRFolderDataset',
-        data_root=['data/train_HR'],
-        min_size=gt_patch_size,
-        on_bad_image='raise',
-        pipeline=train_pipeline))
+# Trained on folders of HR pictures; validation and tests as everywhere.
+_base_ = ['./hr_folders_train.py', './sisr_x4.py']
