@@ -7,8 +7,9 @@
 reads the scalars that MMEngine wrote into each work folder, in the order of
 the runs; where a resumed run repeats iterations, its values count. Iterations
 of a phase are counted on from the one before, which FOLDER:ITERATIONS ends
-where the next one began. Written are PATH.log.jsonl, one
-line for each entry, and PATH.png.
+where the next one began. A log that this script wrote stands for its phases,
+whose folders may be gone. Written are PATH.log.jsonl, one line for each
+entry, and PATH.png.
 """
 import argparse
 import json
@@ -29,7 +30,7 @@ KEPT = ('loss', 'lr', 'time', 'PSNR', 'SSIM', 'RGB/PSNR', 'RGB/SSIM')
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('work_dirs', nargs='+', metavar='FOLDER[:ITERATIONS]',
-                        help='work folders of the phases, in order')
+                        help='work folders of the phases, in order, or PATH.log.jsonl of some')
     parser.add_argument('--out', required=True, metavar='PATH')
     return parser.parse_args(arguments)
 
@@ -38,6 +39,8 @@ def read_phase(text: str) -> list[dict]:
     """The entries of one ``FOLDER[:ITERATIONS]``; validations behind trainings."""
     name, _, end = str(text).rpartition(':')
     folder, last = (Path(name), int(end)) if name and end.isdigit() else (Path(text), math.inf)
+    if folder.is_file():
+        return [entry for entry in read_log(folder) if entry['iter'] <= last]
     found = {}
     files = sorted(folder.glob('*/vis_data/scalars.json'))
     for file in files:
@@ -56,12 +59,24 @@ def read_phase(text: str) -> list[dict]:
             if step <= last]
 
 
-def join(phases: Sequence[list[dict]]) -> list[dict]:
-    """All phases' entries, their iterations counted on."""
-    entries, done = [], 0
-    for number, phase in enumerate(phases):
-        entries += [dict(entry, iter=done + entry['iter'], phase=number) for entry in phase]
-        done = entries[-1]['iter']
+def read_log(file: Path) -> list[dict]:
+    """The entries of a log that this script wrote."""
+    try:
+        entries = [json.loads(line) for line in file.read_text(encoding='utf-8').splitlines()]
+        if entries and all({'iter', 'phase'} <= entry.keys() for entry in entries):
+            return entries
+    except (ValueError, AttributeError):
+        pass
+    raise UserError(f'{file}: is no log of this script (PATH.log.jsonl)')
+
+
+def join(parts: Sequence[list[dict]]) -> list[dict]:
+    """All parts' entries, their iterations and phases counted on."""
+    entries, done, phase = [], 0, 0
+    for part in parts:
+        entries += [dict(entry, iter=done + entry['iter'], phase=phase + entry.get('phase', 0))
+                    for entry in part]
+        done, phase = entries[-1]['iter'], entries[-1]['phase'] + 1
     return entries
 
 

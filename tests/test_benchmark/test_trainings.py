@@ -45,6 +45,32 @@ def test_phases_are_joined_and_repeated_iterations_count_once(tmp_path):
     assert cv2.imread(str(tmp_path / 'curve.png')).shape[1] == 960
 
 
+def test_a_written_log_stands_for_its_phases(monkeypatch, tmp_path):
+    folders = [tmp_path / name for name in 'abc']
+    for number, folder in enumerate(folders, start=1):
+        write_scalars(folder, '20260101_000000', [
+            dict(step=100 * number, loss=0.1, lr=1e-3),
+            dict(step=100 * number, PSNR=30. + number, SSIM=0.8)])
+    *both, third = map(str, folders)
+    for arguments, out in ((both, 'two'), ([f'{tmp_path}/two.log.jsonl', third], 'on'),
+                           ([*both, third], 'all')):
+        monkeypatch.setattr(
+            sys, 'argv', ['training_curve.py', *arguments, '--out', f'{tmp_path}/{out}'])
+        training_curve.main()
+    continued, at_once = ((tmp_path / f'{name}.log.jsonl').read_text() for name in ('on', 'all'))
+    assert continued == at_once
+    assert [json.loads(line)['iter'] for line in at_once.splitlines()] == [
+        100, 100, 300, 300, 600, 600]
+
+
+@pytest.mark.parametrize('content', ['', 'words\n', '[1]\n', '{"step": 1}\n'])
+def test_another_file_is_no_log(tmp_path, content):
+    file = tmp_path / 'some.log.jsonl'
+    file.write_text(content)
+    with pytest.raises(UserError, match='some.log.jsonl: is no log'):
+        training_curve.read_phase(file)
+
+
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(UserError, match=str(tmp_path)):
         training_curve.read_phase(tmp_path)
