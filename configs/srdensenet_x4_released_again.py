@@ -6,15 +6,12 @@ Run once so far, on the weights that srdensenet_x4_released_decay.py ended with;
 on from the published ones, which it gave. It needs no optimizer state of the phases before, so it
 can run wherever there are hours to spare.
 """
-_base_ = './srdensenet_x4_released_stable.py'
+_base_ = './srdensenet_x4_released_decay.py'
 load_from = 'checkpoints/srdensenet_x4-0f1ee0a2.pth'
 
 optim_wrapper = dict(optimizer=dict(lr=4e-4))
 max_iters = 3600
 train_cfg = dict(max_iters=max_iters, val_interval=400)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='LinearLR', start_factor=1.0, end_factor=0.002, by_epoch=False, begin=50,
-         end=max_iters),
-]
+    _base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
 default_hooks = dict(checkpoint=dict(interval=200))
