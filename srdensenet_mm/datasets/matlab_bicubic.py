@@ -51,7 +51,7 @@ def _make_kernel(weights: np.ndarray, denominator: int, first: int, step_in: int
 
 
 @cache
-def _downscale_kernel(scale: int) -> _Kernel:
+def downscale_kernel(scale: int) -> _Kernel:
     # Output i is centred at input (i + 1/2) * scale - 1/2. In half pixels its distance
     # from input i * scale + k is 2 * k + 1 - scale, and the kernel reaches 4 * scale.
     taps = [k for k in range(-2 * scale, 3 * scale) if abs(2 * k + 1 - scale) < 4 * scale]
@@ -130,7 +130,7 @@ def matlab_bicubic(image: np.ndarray, scale: int) -> np.ndarray:
             is empty.
     """
     scale = _check(image, scale)
-    return image.copy() if scale == 1 else _resize(image, _downscale_kernel(scale))
+    return image.copy() if scale == 1 else _resize(image, downscale_kernel(scale))
 
 
 def matlab_bicubic_upscale(image: np.ndarray, scale: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 """What trains: mixed precision, hooks, resuming, many processes."""
 from .amp_optim_wrapper import AutocastOptimWrapper
 from .channels_last_hook import ChannelsLastHook
+from .graphed_loop import GraphedTrainLoop
 from .loading import CheckpointKeysHook
 from .muon import MuonWithAdam
 from .resumable_loop import ResumableIterTrainLoop
@@ -11,7 +12,7 @@ from .save_on_signal_hook import SaveOnSignalHook
 from .stop_on_invalid_loss_hook import InvalidLossError, StopOnInvalidLossHook
 
 __all__ = [
-    'AutocastOptimWrapper', 'ChannelsLastHook', 'CheckpointKeysHook', 'InvalidLossError',
-    'MuonWithAdam', 'ResumableIterTrainLoop', 'ResumableSampler', 'SafeCheckpointHook',
-    'SaveOnSignalHook', 'StopOnInvalidLossHook'
+    'AutocastOptimWrapper', 'ChannelsLastHook', 'CheckpointKeysHook', 'GraphedTrainLoop',
+    'InvalidLossError', 'MuonWithAdam', 'ResumableIterTrainLoop', 'ResumableSampler',
+    'SafeCheckpointHook', 'SaveOnSignalHook', 'StopOnInvalidLossHook'
 ]

@@ -3,6 +3,7 @@ import math
 from collections import defaultdict
 
 import torch
+import torch.nn.functional as F
 from mmagic.registry import OPTIMIZERS
 from torch import Tensor
 from torch.optim import Optimizer
@@ -34,7 +35,8 @@ class MuonWithAdam(Optimizer):
     Args:
         params (iterable): Parameters, or groups of them. Kernels (two or more
             dimensions, both sides of the matrix at least 16 long) are Muon's.
-        lr (float): Learning rate. Defaults to 1e-3.
+        lr (float): Learning rate. Defaults to 1e-3. A group's may be replaced by a
+            tensor, so that a CUDA graph can read it anew at each replay.
         momentum (float): Of Muon, Nesterov's. Defaults to 0.95.
         betas (Tuple[float, float]): Of Adam. Defaults to (0.9, 0.999).
         eps (float): Of Adam. Defaults to 1e-8.
@@ -79,39 +81,53 @@ class MuonWithAdam(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             with_gradient = [p for p in group['params'] if p.grad is not None]
-            for p in with_gradient:
-                p.mul_(1 - group['lr'] * group['weight_decay'])
+            if with_gradient and group['weight_decay']:
+                torch._foreach_mul_(with_gradient, 1 - group['lr'] * group['weight_decay'])
             self._step_muon([p for p in with_gradient if is_kernel(p)], group)
             self._step_adam([p for p in with_gradient if not is_kernel(p)], group)
         return loss
 
     def _step_muon(self, kernels: list[Tensor], group: dict) -> None:
+        if not kernels:
+            return
+        directions = self._directions(kernels, group['momentum'])
         # Blocks are alike: their kernels go through the iteration together.
         alike = defaultdict(list)
-        for p in kernels:
-            alike[p.flatten(1).shape].append(p)
-        for shape, members in alike.items():
+        for p, direction in zip(kernels, directions, strict=True):
+            alike[_company(direction)].append((p, direction.flatten(1)))
+        for members in alike.values():
+            width = max(matrix.size(1) for _, matrix in members)
             steps = orthogonalize(
-                torch.stack([self._direction(p, group['momentum']) for p in members]),
+                torch.stack([F.pad(matrix, (0, width - matrix.size(1))) for _, matrix in members]),
                 group['ns_steps'])
             # The root mean square of Adam's steps is about 0.2 of its rate.
-            size = 0.2 * math.sqrt(max(shape))
-            for p, step in zip(members, steps, strict=True):
-                p.add_(step.view(p.shape), alpha=-group['lr'] * size)
+            sizes = [0.2 * math.sqrt(max(matrix.shape)) for _, matrix in members]
+            moves = [step[:, :matrix.size(1)].reshape(p.shape) * size
+                     for step, (p, matrix), size in zip(steps, members, sizes, strict=True)]
+            torch._foreach_mul_(moves, group['lr'])
+            torch._foreach_sub_([p for p, _ in members], moves)
 
-    def _direction(self, kernel: Tensor, momentum: float) -> Tensor:
-        state = self.state[kernel]
-        if not state:
-            state['momentum'] = torch.zeros_like(kernel)
-        state['momentum'].lerp_(kernel.grad, 1 - momentum)
-        return kernel.grad.lerp(state['momentum'], momentum).flatten(1)
+    def _directions(self, kernels: list[Tensor], momentum: float) -> list[Tensor]:
+        for kernel in kernels:
+            state = self.state[kernel]
+            if not state:
+                state['momentum'] = torch.zeros_like(kernel)
+        momenta = [self.state[kernel]['momentum'] for kernel in kernels]
+        gradients = [kernel.grad for kernel in kernels]
+        torch._foreach_lerp_(momenta, gradients, 1 - momentum)
+        return torch._foreach_lerp(gradients, momenta, momentum)
 
     def _step_adam(self, params: list[Tensor], group: dict) -> None:
+        # A rate that is a tensor is a CUDA graph's, which is to count the steps itself.
+        in_graph = isinstance(group['lr'], Tensor)
         for p in params:
-            if not self.state[p]:
-                self.state[p].update(
+            state = self.state[p]
+            if not state:
+                state.update(
                     step=torch.zeros(()), exp_avg=torch.zeros_like(p),
                     exp_avg_sq=torch.zeros_like(p))
+            if in_graph:
+                state['step'] = state['step'].to(p.device)
         states = [self.state[p] for p in params]
         adam(
             params,
@@ -120,8 +136,16 @@ class MuonWithAdam(Optimizer):
             [state['exp_avg_sq'] for state in states],
             [],
             [state['step'] for state in states],
+            capturable=in_graph and params[0].is_cuda if params else False,
             amsgrad=False, beta1=group['betas'][0], beta2=group['betas'][1], lr=group['lr'],
             weight_decay=0, eps=group['eps'], maximize=False)
+
+
+def _company(kernel: Tensor) -> tuple[int, ...]:
+    """Kernels of the same company go through the iteration together."""
+    height, width = kernel.flatten(1).shape
+    # A GPU takes longer over many small products than over columns of zeros, which stay zeros.
+    return (height, ) if kernel.is_cuda and height <= width else (height, width)
 
 
 def is_kernel(parameter: Tensor) -> bool:

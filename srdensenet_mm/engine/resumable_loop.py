@@ -1,10 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+from collections.abc import Iterator
 
 import torch
 from mmagic.registry import LOOPS
 from mmengine.dist import broadcast, get_rank
 from mmengine.runner import IterBasedTrainLoop
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from srdensenet_mm.errors import UserError
 
@@ -50,7 +51,7 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
                 diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
         # The base class would start the workers, which are to start where the
         # checkpoint, not read yet, says.
-        super().__init__(runner, _NotStarted(dataloader), **kwargs)
+        super().__init__(runner, NotStarted(dataloader.dataset, len(dataloader)), **kwargs)
         self.dataloader = dataloader
         if not isinstance(dataloader.sampler, ResumableSampler) or dataloader.batch_size is None:
             raise UserError('train_dataloader: ResumableIterTrainLoop needs the ordinary batches '
@@ -61,9 +62,7 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self._seed = self._shared_seed()
-        sampler = self.dataloader.sampler
-        sampler.seed, sampler.first = self._seed, self._iter * self.dataloader.batch_size
-        batches = iter(self.dataloader)
+        batches = self._start()
         if self._iter and self._iter != self.runner.message_hub.runtime_info.get('scored_iter'):
             self._validate_when_due()
         while self._iter < self._max_iters and not self.stop_training:
@@ -73,6 +72,12 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def _start(self) -> Iterator:
+        """The batches from this iteration on."""
+        sampler = self.dataloader.sampler
+        sampler.seed, sampler.first = self._seed, self._iter * self.dataloader.batch_size
+        return iter(self.dataloader)
 
     def run_iter(self, data_batch) -> None:
         seed_generators(derive_seed(self._seed, 1, self._iter, get_rank()))
@@ -98,11 +103,15 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
             self.runner.val_loop.run()
 
 
-class _NotStarted:
+class NotStarted:
     """Stands for a data loader until its workers may start."""
 
-    def __init__(self, dataloader: DataLoader):
-        self.dataset = dataloader.dataset
+    def __init__(self, dataset: Dataset, length: int):
+        self.dataset = dataset
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
 
     def __iter__(self):
         return iter(())

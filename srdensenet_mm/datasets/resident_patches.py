@@ -1,0 +1,119 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Training pairs drawn where the network trains, from pictures that lie there."""
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .matlab_bicubic import downscale_kernel
+
+# MATLAB's kernel reaches less than 2 LR pixels beyond the edge of an LR pixel.
+_MARGIN = 2
+
+
+class ResidentPatches:
+    """Random patches of pictures that are held, decoded, in the device's memory.
+
+    A GPU trains this network on more patches a second than the processors
+    beside it can cut, downscale and send to it. Here all of that is done on the
+    device, by operations that a CUDA graph can hold: none of them waits for the
+    processor, and all shapes are known beforehand.
+
+    What is drawn is what ``RandomPatchPair``, MMagic's ``Flip`` in both
+    directions and ``RandomTransposeHW`` make: any picture as likely as any
+    other, any offset in it, LR equal in every pixel to MATLAB's bicubic
+    downscaling, each of the eight flips and rotations.
+
+    Args:
+        pictures (Iterable[np.ndarray]): uint8, shape (H, W, 3), 0..255, each
+            side at least ``gt_patch_size`` long.
+        scale (int): The upscaling factor.
+        gt_patch_size (int): Side of the HR patch, in pixels, a multiple of
+            ``scale``.
+        device (str | torch.device): Where to hold the pictures and to draw.
+
+    Raises:
+        ValueError: There is no picture, one is smaller than the patch, or
+            ``gt_patch_size`` is no multiple of ``scale``.
+    """
+
+    def __init__(self, pictures: Iterable[np.ndarray], scale: int, gt_patch_size: int,
+                 device: str | torch.device = 'cpu'):
+        if gt_patch_size % scale or gt_patch_size < scale:
+            raise ValueError(f'gt_patch_size={gt_patch_size} must be a multiple of scale={scale}')
+        self.scale = scale
+        self.gt_patch_size = gt_patch_size
+        margin = _MARGIN * scale
+        flat, starts, widths, room, start = [], [], [], [], 0
+        for picture in pictures:
+            height, width = picture.shape[:2]
+            if min(height, width) < gt_patch_size:
+                raise ValueError(f'a picture of {width}x{height} is smaller than the patch, '
+                                 f'{gt_patch_size}x{gt_patch_size}')
+            # What the kernel reads beyond the border, mirrored as MATLAB does.
+            around = np.pad(
+                picture, ((margin, margin), (margin, margin), (0, 0)), mode='symmetric')
+            flat.append(torch.from_numpy(around).flatten())
+            starts.append(start)
+            widths.append(around.shape[1])
+            room.append((height - gt_patch_size + 1, width - gt_patch_size + 1))
+            start += around.size
+        if not flat:
+            raise ValueError('there is no picture to draw patches from')
+        self._pixels = torch.cat(flat).to(device)
+        self._starts, self._widths, self._room = (
+            torch.tensor(values, device=device) for values in (starts, widths, room))
+        side = torch.arange(gt_patch_size + 2 * margin, device=device)
+        self._rows, self._columns = side.view(1, -1, 1, 1), side.view(1, 1, -1, 1)
+        self._channels = torch.arange(3, device=device)
+        kernel = downscale_kernel(scale)
+        self._weights = torch.tensor(kernel.weights[0].astype(np.int32), device=device)
+        self._denominator, self._first = kernel.denominator, kernel.first
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+        return len(self._starts)
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """Draw a batch, by torch's generator of the device.
+
+        Args:
+            count (int): Patches.
+
+        Returns:
+            Tuple[Tensor, Tensor]: LR, shape (count, 3, P // scale, P // scale),
+            and HR, shape (count, 3, P, P); uint8, RGB, 0..255.
+        """
+        # float64: with all of float32's values some offsets would be likelier.
+        chances = torch.rand(3, count, dtype=torch.float64, device=self._pixels.device)
+        which = (chances[0] * len(self)).long()
+        top, left = (chances[1:] * self._room[which].T).long()
+        window = self._window(which, top, left)
+        low = self._downscale(self._downscale(window, 1), 2)
+        margin = _MARGIN * self.scale
+        high = window[:, margin:-margin, margin:-margin]
+        turns = torch.rand(3, count, 1, 1, 1, device=self._pixels.device) < 0.5
+        return tuple(_turn(patch.permute(0, 3, 1, 2), turns) for patch in (low, high))
+
+    def _window(self, which: Tensor, top: Tensor, left: Tensor) -> Tensor:
+        """The patches and what the kernel reads around them, (N, P + 4s, P + 4s, 3)."""
+        which, top, left = (values.view(-1, 1, 1, 1) for values in (which, top, left))
+        pixel = (top + self._rows) * self._widths[which] + left + self._columns
+        return self._pixels[self._starts[which] + 3 * pixel + self._channels]
+
+    def _downscale(self, window: Tensor, axis: int) -> Tensor:
+        """One pass of MATLAB's bicubic, in whole numbers: half rounds up."""
+        start = _MARGIN * self.scale + self._first
+        size = (self.gt_patch_size // self.scale - 1) * self.scale + len(self._weights)
+        taps = window.narrow(axis, start, size).unfold(axis, len(self._weights), self.scale)
+        total = (taps.int() * self._weights).sum(-1, dtype=torch.int32)
+        total = (2 * total + self._denominator).div(2 * self._denominator, rounding_mode='floor')
+        return total.clamp_(0, 255).to(torch.uint8)
+
+
+def _turn(patches: Tensor, turns: Tensor) -> Tensor:
+    """Flip left to right, top to bottom, transpose: each where its row of ``turns`` says so."""
+    patches = torch.where(turns[0], patches.flip(3), patches)
+    patches = torch.where(turns[1], patches.flip(2), patches)
+    return torch.where(turns[2], patches.transpose(2, 3), patches)
