@@ -26,7 +26,10 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1.0, end_factor=0.002, by_epoch=False, begin=50,
          end=max_iters),
 ]
-# Over 1,000 steps.
-custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=1e-2)]
+# Over 500 steps.
+custom_hooks = [
+    dict(type='ChannelsLastHook'),
+    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-2),
+]
 default_hooks = dict(
     checkpoint=dict(interval=1000, max_keep_ckpts=1), logger=dict(interval=100))
