@@ -7,9 +7,9 @@
 reads the scalars that MMEngine wrote into each work folder, in the order of
 the runs; where a resumed run repeats iterations, its values count. Iterations
 of a phase are counted on from the one before, which FOLDER:ITERATIONS ends
-where the next one began. A log that this script wrote stands for its phases,
-whose folders may be gone. Written are PATH.log.jsonl, one line for each
-entry, and PATH.png.
+where the next one began; an iteration of GraphedTrainLoop counts as its steps.
+A log that this script wrote stands for its phases, whose folders may be gone.
+Written are PATH.log.jsonl, one line for each entry, and PATH.png.
 """
 import argparse
 import json
@@ -17,6 +17,8 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -35,6 +37,14 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _steps_per_iter(scalars: Path) -> int:
+    """The optimizer's steps in an iteration, by the config beside the scalars."""
+    config = scalars.with_name('config.py')
+    if not config.exists():
+        return 1
+    return Config.fromfile(config, import_custom_modules=False).train_cfg.get('steps_per_iter', 1)
+
+
 def read_phase(text: str) -> list[dict]:
     """The entries of one ``FOLDER[:ITERATIONS]``; validations behind trainings."""
     name, _, end = str(text).rpartition(':')
@@ -44,12 +54,12 @@ def read_phase(text: str) -> list[dict]:
     found = {}
     files = sorted(folder.glob('*/vis_data/scalars.json'))
     for file in files:
-        trained = 0
+        trained, steps = 0, _steps_per_iter(file)
         for line in file.read_text(encoding='utf-8').splitlines():
             entry = json.loads(line)
             validation = 'PSNR' in entry
             # By MMEngine's default, validations count epochs, of which there is none.
-            trained = entry['step'] or trained
+            trained = steps * entry['step'] or trained
             found[trained, validation] = {
                 key: entry[key] for key in KEPT if key in entry}
     if not found:

@@ -12,8 +12,9 @@ from srdensenet_mm.benchmark.contenders import Spec, build
 from srdensenet_mm.benchmark.pictures import torch_call
 from srdensenet_mm.benchmark.timing import time_interleaved
 from srdensenet_mm.engine import AutocastOptimWrapper, MuonWithAdam
+from srdensenet_mm.engine.graphed_loop import GraphedStep
 from srdensenet_mm.inference import Upscaler
-from srdensenet_mm.models import SRDenseNet
+from srdensenet_mm.models import LumaEditModel, SRDenseNet
 
 sys.path.insert(0, str(Path(__file__).parent / 'test_benchmark'))
 
@@ -68,6 +69,37 @@ def test_gradients_as_on_the_cpu():
         found.append([p.grad.cpu() for p in one.parameters()])
     for cpu, cuda in zip(*found, strict=True):
         torch.testing.assert_close(cuda, cpu, rtol=2e-2, atol=2e-2 * float(cpu.abs().max()))
+
+
+def test_a_captured_step_is_a_step(monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    batch = [torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8, generator=generator)
+             for side in (12, 48)]
+    batch = [tensor.cuda() for tensor in batch]
+    found = []
+    for captured in (True, False):
+        torch.manual_seed(0)
+        model = LumaEditModel(
+            dict(type='SRDenseNet', mid_channels=16, num_blocks=2, num_layers=3,
+                 bottleneck_channels=16),
+            dict(type='L1Loss')).cuda()
+        wrapper = AutocastOptimWrapper(
+            dtype='fp32', optimizer=MuonWithAdam(model.parameters(), lr=1e-3),
+            clip_grad=dict(max_norm=1))
+        with monkeypatch.context() as patch:
+            if not captured:
+                patch.setattr(GraphedStep, '_capture', lambda self: None)
+            step = GraphedStep(model, wrapper, lambda: batch)
+        assert (step.graph is not None) == captured
+        losses = []
+        for _ in range(6):
+            losses.append(step(2)['loss'].item())
+            # As a scheduler does, between replays.
+            wrapper.optimizer.param_groups[0]['lr'] *= 0.7
+        found.append(losses)
+    # TF32 and sums in another order add up over the steps.
+    assert found[0] == pytest.approx(found[1], rel=1e-2)
+    assert found[0][-1] < found[0][0]
 
 
 @pytest.mark.parametrize('backend', ['torch', 'torch:bf16', 'torch:fp16'])

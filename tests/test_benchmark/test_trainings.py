@@ -45,6 +45,17 @@ def test_phases_are_joined_and_repeated_iterations_count_once(tmp_path):
     assert cv2.imread(str(tmp_path / 'curve.png')).shape[1] == 960
 
 
+def test_an_iteration_of_several_steps_counts_as_these(tmp_path):
+    write_scalars(tmp_path, '20260101_000000', [
+        dict(step=2, loss=0.5, lr=1e-3), dict(step=3, loss=0.4, lr=1e-3),
+        dict(step=3, PSNR=30., SSIM=0.8)])
+    config = tmp_path / '20260101_000000/vis_data/config.py'
+    config.write_text('train_cfg = dict(max_iters=3, steps_per_iter=10)')
+    assert [entry['iter'] for entry in training_curve.read_phase(tmp_path)] == [20, 30, 30]
+    config.write_text('train_cfg = dict(max_iters=3)')
+    assert [entry['iter'] for entry in training_curve.read_phase(tmp_path)] == [2, 3, 3]
+
+
 def test_a_written_log_stands_for_its_phases(monkeypatch, tmp_path):
     folders = [tmp_path / name for name in 'abc']
     for number, folder in enumerate(folders, start=1):

@@ -1,0 +1,154 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Trainings whose steps a GPU takes by itself, without one; test_gpu.py has the graph itself."""
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmagic_layout import write_hr_folder
+from mmengine.config import config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from srdensenet_mm.engine import AutocastOptimWrapper, MuonWithAdam
+from srdensenet_mm.engine.graphed_loop import GraphedStep
+from srdensenet_mm.engine.running import load_config, train
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.models import LumaEditModel
+
+RECIPE = Path(__file__).resolve().parents[2] / 'configs/srdensenet_x4_released_gpu.py'
+SMALL = dict(mid_channels=16, num_blocks=1, num_layers=2, growth_rate=16, bottleneck_channels=16)
+
+
+def luma_model():
+    torch.manual_seed(0)
+    return LumaEditModel(
+        dict(type='SRDenseNet', **SMALL), dict(type='L1Loss'))
+
+
+def wrapper_for(model, **settings):
+    optimizer = MuonWithAdam(model.parameters(), lr=1e-2, weight_decay=0.1)
+    return AutocastOptimWrapper(**dict(dict(dtype='fp32', optimizer=optimizer), **settings))
+
+
+def batches(count):
+    generator = torch.Generator().manual_seed(1)
+    return [tuple(torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8, generator=generator)
+                  for side in (6, 24)) for _ in range(count)]
+
+
+def test_a_step_is_that_of_mmengine():
+    from mmagic.structures import DataSample
+    ours, theirs = luma_model(), luma_model()
+    drawn = batches(3)
+    wrapper = wrapper_for(ours, clip_grad=dict(max_norm=0.1))
+    step = GraphedStep(ours, wrapper, iter(drawn).__next__)
+    logged = step(3)
+    wrapper = wrapper_for(theirs, clip_grad=dict(max_norm=0.1))
+    losses = []
+    for low, high in drawn:
+        data = dict(inputs=list(low), data_samples=[DataSample(gt_img=gt) for gt in high])
+        losses.append(theirs.train_step(data, wrapper)['loss'].item())
+    assert logged['loss'].item() == pytest.approx(sum(losses) / 3, rel=1e-5)
+    assert logged['grad_norm'] > 0.1
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_the_rate_is_read_anew_each_time():
+    model = luma_model()
+    wrapper = wrapper_for(model)
+    step = GraphedStep(model, wrapper, lambda: batches(1)[0])
+    before = [p.detach().clone() for p in model.parameters()]
+    wrapper.optimizer.param_groups[0]['lr'] = 0.
+    step(2)
+    assert all(map(torch.equal, before, model.parameters()))
+    wrapper.optimizer.param_groups[0]['lr'] = 1e-3
+    step(1)
+    assert not any(map(torch.equal, before, model.parameters()))
+    assert wrapper.optimizer.param_groups[0]['lr'] == 1e-3
+
+
+@pytest.mark.parametrize('settings, message', [
+    (dict(accumulative_counts=2), 'accumulative_counts'),
+    (dict(loss_scaler=True), 'not fp16'),
+])
+def test_what_a_graph_cannot_hold(settings, message):
+    model = luma_model()
+    scaler = settings.pop('loss_scaler', False)
+    wrapper = wrapper_for(model, **settings)
+    if scaler:
+        wrapper.loss_scaler = SimpleNamespace(is_enabled=lambda: True)
+    with pytest.raises(UserError, match=message):
+        GraphedStep(model, wrapper, lambda: batches(1)[0])
+
+
+@HOOKS.register_module(force=True)
+class StopAfter(Hook):
+    """Ends a training early, as a user would."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.iteration:
+            raise UserError('enough')
+
+
+@pytest.fixture
+def small_recipe(tmp_path, monkeypatch):
+    """Makes the recipe's config for four iterations of a small network."""
+    # MMEngine lays out the config's text for each log and checkpoint: a second each time.
+    monkeypatch.setattr(config, 'FormatCode', lambda text, **kwargs: (text, False))
+    write_hr_folder(tmp_path / 'HR')
+
+    def make(work_dir, **options):
+        cfg = load_config(str(RECIPE), str(tmp_path / work_dir), options)
+        cfg.load_from = None
+        cfg.model.generator.update(SMALL)
+        cfg.train_dataloader.dataset.data_root = [str(tmp_path / 'HR')]
+        cfg.train_dataloader.dataset.min_size = 24
+        cfg.train_dataloader.dataset.pipeline[0].gt_patch_size = 24
+        cfg.train_dataloader.batch_size = 2
+        cfg.train_cfg.update(max_iters=4, steps_per_iter=2)
+        cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+        cfg.default_hooks.checkpoint.update(interval=2, save_best=None)
+        cfg.default_hooks.logger.interval = 1
+        cfg.vis_backends = cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+        cfg.randomness = dict(seed=5)
+        return cfg
+
+    return make
+
+
+def test_a_resumed_training_ends_as_one_in_a_piece(small_recipe):
+    whole = train(small_recipe('whole'))
+    cfg = small_recipe('pieces')
+    cfg.custom_hooks.append(dict(type='StopAfter', iteration=3))
+    with pytest.raises(UserError, match='enough'):
+        train(cfg)
+    resumed = train(small_recipe('pieces'), resume=True)
+    assert resumed.iter == 4
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize('change, message', [
+    (dict(pipeline=[dict(type='RandomPatchPair', scale=4), dict(type='PackInputs')]),
+     'draws patches itself'),
+    (dict(type='BasicImageDataset'), 'draws patches itself'),
+])
+def test_other_data_is_refused(small_recipe, change, message):
+    cfg = small_recipe('refused')
+    cfg.train_dataloader.dataset.update(change)
+    with pytest.raises(UserError, match=message):
+        train(cfg)
+
+
+def test_steps_per_iter_is_checked(small_recipe):
+    cfg = small_recipe('refused')
+    cfg.train_cfg.steps_per_iter = 0
+    with pytest.raises(UserError, match='steps_per_iter=0 must be at least 1'):
+        train(cfg)
+
+
