@@ -47,7 +47,8 @@ class GraphedTrainLoop(ResumableIterTrainLoop):
             one of torch's with ``capturable=True``.
         dataloader (dict): The training data: an ``HRFolderDataset`` with the
             pipeline of ``configs/_base_/datasets/hr_folders_train.py``.
-        steps_per_iter (int): Optimizer steps in an iteration. Defaults to 10.
+        steps_per_iter (int): Optimizer steps in an iteration, at one learning
+            rate. With 10, the hooks' time no longer counts. Defaults to 1.
         **kwargs: ``max_iters``, ``val_begin``, ``val_interval`` and
             ``dynamic_intervals`` of MMEngine's ``IterBasedTrainLoop``.
 
@@ -56,7 +57,7 @@ class GraphedTrainLoop(ResumableIterTrainLoop):
             or mixed precision is in fp16, whose scaler looks at each step.
     """
 
-    def __init__(self, runner, dataloader: dict, steps_per_iter: int = 10, **kwargs):
+    def __init__(self, runner, dataloader: dict, steps_per_iter: int = 1, **kwargs):
         if get_world_size() > 1:
             raise UserError("train_cfg.type='GraphedTrainLoop' trains on one GPU: use "
                             "'ResumableIterTrainLoop' with several processes")
@@ -165,7 +166,10 @@ class GraphedStep:
             self.sums[name] += value.detach()
 
     def _normalize(self, batch: Tensor) -> Tensor:
+        """What MMagic's preprocessor makes of an RGB batch."""
         preprocessor = self.model.data_preprocessor
+        if preprocessor.output_channel_order == 'BGR':
+            batch = batch.flip(1)
         return (batch.float() - preprocessor.mean) / preprocessor.std
 
     @contextmanager

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmagic.structures import DataSample
 from mmagic_layout import write_hr_folder
 from mmengine.config import config
 from mmengine.hooks import Hook
@@ -20,10 +21,12 @@ RECIPE = Path(__file__).resolve().parents[2] / 'configs/srdensenet_x4_released_g
 SMALL = dict(mid_channels=16, num_blocks=1, num_layers=2, growth_rate=16, bottleneck_channels=16)
 
 
-def luma_model():
+def luma_model(**preprocessor):
     torch.manual_seed(0)
     return LumaEditModel(
-        dict(type='SRDenseNet', **SMALL), dict(type='L1Loss'))
+        dict(type='SRDenseNet', **SMALL), dict(type='L1Loss'),
+        data_preprocessor=dict(dict(type='DataPreprocessor', mean=[0.], std=[255.]),
+                               **preprocessor))
 
 
 def wrapper_for(model, **settings):
@@ -37,9 +40,11 @@ def batches(count):
                   for side in (6, 24)) for _ in range(count)]
 
 
-def test_a_step_is_that_of_mmengine():
-    from mmagic.structures import DataSample
-    ours, theirs = luma_model(), luma_model()
+@pytest.mark.parametrize('preprocessor', [
+    {}, dict(mean=[10., 20., 30.], std=[100., 200., 300.], output_channel_order='BGR')],
+    ids=['luma', 'BGR'])
+def test_a_step_is_that_of_mmengine(preprocessor):
+    ours, theirs = luma_model(**preprocessor), luma_model(**preprocessor)
     drawn = batches(3)
     wrapper = wrapper_for(ours, clip_grad=dict(max_norm=0.1))
     step = GraphedStep(ours, wrapper, iter(drawn).__next__)
@@ -47,7 +52,9 @@ def test_a_step_is_that_of_mmengine():
     wrapper = wrapper_for(theirs, clip_grad=dict(max_norm=0.1))
     losses = []
     for low, high in drawn:
-        data = dict(inputs=list(low), data_samples=[DataSample(gt_img=gt) for gt in high])
+        rgb = dict(img_channel_order='RGB', gt_channel_order='RGB', gt_img_channel_order='RGB')
+        data = dict(inputs=list(low),
+                    data_samples=[DataSample(gt_img=gt, metainfo=rgb) for gt in high])
         losses.append(theirs.train_step(data, wrapper)['loss'].item())
     assert logged['loss'].item() == pytest.approx(sum(losses) / 3, rel=1e-5)
     assert logged['grad_norm'] > 0.1
