@@ -2,12 +2,12 @@
 
     python tools/train.py configs/srdensenet_x4_released_again.py
 
-Run once so far, on the weights that srdensenet_x4_released_decay.py ended with; run again, it goes
-on from the published ones, which it gave. It needs no optimizer state of the phases before, so it
-can run wherever there are hours to spare.
+Run once so far, between srdensenet_x4_released_decay.py and srdensenet_x4_released_gpu.py; run
+again, it goes on from the published weights. It needs no optimizer state of the phases before, so
+it can run wherever there are hours to spare.
 """
 _base_ = './srdensenet_x4_released_decay.py'
-load_from = 'checkpoints/srdensenet_x4-0f1ee0a2.pth'
+load_from = 'checkpoints/srdensenet_x4-ef0809db.pth'
 
 optim_wrapper = dict(optimizer=dict(lr=4e-4))
 max_iters = 3600

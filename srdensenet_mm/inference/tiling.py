@@ -12,7 +12,7 @@ batched and a backend prepares for one shape: the outer ones, which need no
 margin on the picture's side, yield more.
 
 A smaller margin saves time and leaves an error, as
-``python benchmarks/overlap.py checkpoints/srdensenet_x4-0f1ee0a2.pth
+``python benchmarks/overlap.py checkpoints/srdensenet_x4-ef0809db.pth
 data/Set14/LRbicx4/img_002.png`` measures it: tiles of 32 LR pixels against the whole picture of
 180x144, in levels of 8 bits, for the published weights (reach 66). They hardly use what is far
 away; weights trained for longer may, so measure yours.
