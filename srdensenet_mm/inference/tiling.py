@@ -20,9 +20,9 @@ away; weights trained for longer may, so measure yours.
 ===================  =====  =====  =====  =====  =====  =====
 overlap, LR pixels       0      4      8     16     32     66
 ===================  =====  =====  =====  =====  =====  =====
-largest difference   64.52  10.31   0.16   0.00   0.00   0.00
-mean difference      0.444  0.021  0.000  0.000  0.000  0.000
-off by half a level  15.4%  0.71%     0%     0%     0%     0%
+largest difference   63.80   6.43   0.73   0.00   0.00   0.00
+mean difference      0.443  0.029  0.001  0.000  0.000  0.000
+off by half a level  16.2%  1.14%  0.00%     0%     0%     0%
 ===================  =====  =====  =====  =====  =====  =====
 """
 from collections.abc import Callable, Iterator
