@@ -6,7 +6,7 @@ Goes on from the published weights. Run once so far, from those that srdensenet_
 gave, for 1,050 iterations: 141 seconds on an H200 (--cfg-options train_cfg.max_iters=1050
 param_scheduler.1.end=1050), on T91, the ImageNet pictures and 111 of those of BSD400.
 """
-_base_ = './srdensenet_x4_released_stable.py'
+_base_ = './srdensenet_x4_released_decay.py'
 load_from = 'checkpoints/srdensenet_x4-ef0809db.pth'
 
 gt_patch_size = 128
@@ -23,10 +23,7 @@ max_iters = 4000
 train_cfg = dict(type='GraphedTrainLoop', steps_per_iter=10, max_iters=max_iters, val_interval=500)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type='LinearLR', start_factor=1.0, end_factor=0.002, by_epoch=False, begin=50,
-         end=max_iters),
-]
+    _base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
 # Over 500 steps.
 custom_hooks = [
     dict(type='ChannelsLastHook'),

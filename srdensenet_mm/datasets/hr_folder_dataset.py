@@ -142,6 +142,24 @@ class HRFolderDataset(BaseDataset):
         picture.flags.writeable = False
         return picture
 
+    def picture(self, index: int) -> np.ndarray | None:
+        """One picture, from the cache where it is there.
+
+        Args:
+            index (int): Its number, from 0 on.
+
+        Returns:
+            np.ndarray | None: uint8 RGB, shape (H, W, 3), read-only; None for a
+            bad picture.
+
+        Raises:
+            UserError: The picture is bad and ``on_bad_image`` is ``'raise'``.
+        """
+        if index in self._bad:
+            return None
+        picture = self._cache.get(index)
+        return self._decode(index) if picture is None else picture
+
     def prepare_data(self, idx: int) -> dict | None:
         """One training sample.
 
@@ -156,14 +174,9 @@ class HRFolderDataset(BaseDataset):
             UserError: The picture is bad and ``on_bad_image`` is ``'raise'``.
         """
         info = self.get_data_info(idx)
-        index = info['sample_idx']
-        if index in self._bad:
-            return None
-        picture = self._cache.get(index)
+        picture = self.picture(info['sample_idx'])
         if picture is None:
-            picture = self._decode(index)
-            if picture is None:
-                return None
+            return None
         info.update(
             gt=picture, ori_gt_shape=picture.shape, gt_channel_order='rgb', gt_color_type='color')
         return self.pipeline(info)

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+# The downscaling kernel reaches less than so many LR pixels beyond the edge of an LR pixel.
+REACH = 2
 # Columns treated at once, which keeps the working set in the cache and bounds memory.
 _COLUMNS = 4096
 

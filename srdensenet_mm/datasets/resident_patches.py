@@ -6,10 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .matlab_bicubic import downscale_kernel
-
-# MATLAB's kernel reaches less than 2 LR pixels beyond the edge of an LR pixel.
-_MARGIN = 2
+from .matlab_bicubic import REACH, downscale_kernel
 
 
 class ResidentPatches:
@@ -44,7 +41,7 @@ class ResidentPatches:
             raise ValueError(f'gt_patch_size={gt_patch_size} must be a multiple of scale={scale}')
         self.scale = scale
         self.gt_patch_size = gt_patch_size
-        margin = _MARGIN * scale
+        margin = REACH * scale
         flat, starts, widths, room, start = [], [], [], [], 0
         for picture in pictures:
             height, width = picture.shape[:2]
@@ -91,7 +88,7 @@ class ResidentPatches:
         top, left = (chances[1:] * self._room[which].T).long()
         window = self._window(which, top, left)
         low = self._downscale(self._downscale(window, 1), 2)
-        margin = _MARGIN * self.scale
+        margin = REACH * self.scale
         high = window[:, margin:-margin, margin:-margin]
         turns = torch.rand(3, count, 1, 1, 1, device=self._pixels.device) < 0.5
         return tuple(_turn(patch.permute(0, 3, 1, 2), turns) for patch in (low, high))
@@ -104,7 +101,7 @@ class ResidentPatches:
 
     def _downscale(self, window: Tensor, axis: int) -> Tensor:
         """One pass of MATLAB's bicubic, in whole numbers: half rounds up."""
-        start = _MARGIN * self.scale + self._first
+        start = REACH * self.scale + self._first
         size = (self.gt_patch_size // self.scale - 1) * self.scale + len(self._weights)
         taps = window.narrow(axis, start, size).unfold(axis, len(self._weights), self.scale)
         total = (taps.int() * self._weights).sum(-1, dtype=torch.int32)

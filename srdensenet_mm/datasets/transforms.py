@@ -4,10 +4,7 @@ import numpy as np
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
-from .matlab_bicubic import matlab_bicubic
-
-# MATLAB's kernel reaches less than 2 LR pixels beyond the edge of an LR pixel.
-_MARGIN = 2
+from .matlab_bicubic import REACH, matlab_bicubic
 
 
 @TRANSFORMS.register_module()
@@ -104,7 +101,7 @@ class RandomPatchPair(BaseTransform):
         left = np.random.randint(width - size + 1)
         around = self._with_margin(self._with_margin(picture, top, axis=0), left, axis=1)
         small = matlab_bicubic(around, scale)
-        results['img'] = np.ascontiguousarray(small[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN])
+        results['img'] = np.ascontiguousarray(small[REACH:-REACH, REACH:-REACH])
         # A copy also where the patch is the whole picture: MMagic's Flip works in place,
         # and the picture may be kept for the next time.
         results['gt'] = picture[top:top + size, left:left + size].copy()
@@ -114,7 +111,7 @@ class RandomPatchPair(BaseTransform):
     def _with_margin(self, picture: np.ndarray, start: int, axis: int) -> np.ndarray:
         """The patch's rows or columns and those around, mirrored at the picture's border."""
         length = picture.shape[axis]
-        margin = _MARGIN * self.scale
+        margin = REACH * self.scale
         first, stop = start - margin, start + self.gt_patch_size + margin
         if first >= 0 and stop <= length:
             window = slice(first, stop)

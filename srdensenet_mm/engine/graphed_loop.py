@@ -7,7 +7,7 @@ from itertools import repeat
 import torch
 from mmagic.registry import DATASETS, LOOPS
 from mmagic.structures import DataSample
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
 from torch import Tensor
@@ -16,7 +16,6 @@ from srdensenet_mm.datasets.resident_patches import ResidentPatches
 from srdensenet_mm.errors import UserError
 
 from .resumable_loop import NotStarted, ResumableIterTrainLoop
-from .sample_seeds import derive_seed, seed_generators
 
 # The pipeline of configs/_base_/datasets/hr_folders_train.py: what ResidentPatches makes.
 _PIPELINE = ('RandomPatchPair', 'Flip', 'Flip', 'RandomTransposeHW', 'PackInputs')
@@ -63,18 +62,18 @@ class GraphedTrainLoop(ResumableIterTrainLoop):
                             "'ResumableIterTrainLoop' with several processes")
         if steps_per_iter < 1:
             raise UserError(f'train_cfg.steps_per_iter={steps_per_iter} must be at least 1')
-        pair = _read_pipeline(dataloader)
+        _check_pipeline(dataloader['dataset'])
         self.batch_size = dataloader['batch_size']
         self.steps_per_iter = steps_per_iter
-        dataset = DATASETS.build(dict(dataloader['dataset'], pipeline=[]))
+        dataset = DATASETS.build(dataloader['dataset'])
         drawn = self.batch_size * steps_per_iter
         IterBasedTrainLoop.__init__(
             self, runner, NotStarted(dataset, max(1, len(dataset) // drawn)), **kwargs)
-        pictures = (dataset.prepare_data(index) for index in range(len(dataset)))
+        pair = dataset.pipeline.transforms[0]
+        pictures = map(dataset.picture, range(len(dataset)))
         self.patches = ResidentPatches(
-            [picture['gt'] for picture in pictures if picture is not None],
-            pair.get('scale', 4), pair.get('gt_patch_size', 100),
-            next(runner.model.parameters()).device)
+            (picture for picture in pictures if picture is not None), pair.scale,
+            pair.gt_patch_size, next(runner.model.parameters()).device)
 
     def _start(self) -> Iterator:
         self._step = GraphedStep(
@@ -83,7 +82,6 @@ class GraphedTrainLoop(ResumableIterTrainLoop):
         return repeat(None)
 
     def run_iter(self, data_batch: None) -> None:
-        seed_generators(derive_seed(self._seed, 1, self._iter, get_rank()))
         self.runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=None)
         outputs = self._step(self.steps_per_iter)
         self.runner.call_hook(
@@ -168,9 +166,10 @@ class GraphedStep:
     def _normalize(self, batch: Tensor) -> Tensor:
         """What MMagic's preprocessor makes of an RGB batch."""
         preprocessor = self.model.data_preprocessor
+        # Its own conversion sends an index to the GPU, which no graph can hold.
         if preprocessor.output_channel_order == 'BGR':
             batch = batch.flip(1)
-        return (batch.float() - preprocessor.mean) / preprocessor.std
+        return preprocessor._do_norm(batch.float())
 
     @contextmanager
     def _rates_as_tensors(self):
@@ -215,9 +214,8 @@ class GraphedStep:
             if isinstance(value, Tensor)]
 
 
-def _read_pipeline(dataloader: dict) -> dict:
-    """The RandomPatchPair of the training data, if the rest is as :data:`_PIPELINE` says."""
-    dataset = dataloader['dataset']
+def _check_pipeline(dataset: dict) -> None:
+    """Refuse a dataset that is not as :data:`_PIPELINE` says."""
     pipeline = dataset.get('pipeline') or []
     kinds = tuple(step.get('type') for step in pipeline)
     flips = {step.get('direction'): step.get('flip_ratio') for step in pipeline
@@ -230,4 +228,3 @@ def _read_pipeline(dataloader: dict) -> dict:
                         'configs/_base_/datasets/hr_folders_train.py does (HRFolderDataset, '
                         f'{", ".join(_PIPELINE)}, all with a chance of 0.5): base the recipe on '
                         "it, or use train_cfg.type='ResumableIterTrainLoop'")
-    return pipeline[0]

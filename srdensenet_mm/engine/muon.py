@@ -118,8 +118,10 @@ class MuonWithAdam(Optimizer):
         return torch._foreach_lerp(gradients, momenta, momentum)
 
     def _step_adam(self, params: list[Tensor], group: dict) -> None:
-        # A rate that is a tensor is a CUDA graph's, which is to count the steps itself.
-        in_graph = isinstance(group['lr'], Tensor)
+        if not params:
+            return
+        # Such a rate is a CUDA graph's, which is to count the steps itself.
+        in_graph = isinstance(group['lr'], Tensor) and group['lr'].is_cuda
         for p in params:
             state = self.state[p]
             if not state:
@@ -136,7 +138,7 @@ class MuonWithAdam(Optimizer):
             [state['exp_avg_sq'] for state in states],
             [],
             [state['step'] for state in states],
-            capturable=in_graph and params[0].is_cuda if params else False,
+            capturable=in_graph,
             amsgrad=False, beta1=group['betas'][0], beta2=group['betas'][1], lr=group['lr'],
             weight_decay=0, eps=group['eps'], maximize=False)
 

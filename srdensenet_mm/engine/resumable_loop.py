@@ -67,7 +67,9 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
             self._validate_when_due()
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
-            self.run_iter(self._next(batches))
+            batch = self._next(batches)
+            seed_generators(derive_seed(self._seed, 1, self._iter, get_rank()))
+            self.run_iter(batch)
             self._validate_when_due()
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
@@ -78,10 +80,6 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         sampler = self.dataloader.sampler
         sampler.seed, sampler.first = self._seed, self._iter * self.dataloader.batch_size
         return iter(self.dataloader)
-
-    def run_iter(self, data_batch) -> None:
-        seed_generators(derive_seed(self._seed, 1, self._iter, get_rank()))
-        super().run_iter(data_batch)
 
     def _shared_seed(self) -> int:
         # After a resume, the Runner's seed is the checkpoint's.

@@ -4,12 +4,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tiny_training  # noqa: F401  its EndRank
 import torch
 from mmagic.structures import DataSample
 from mmagic_layout import write_hr_folder
 from mmengine.config import config
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 
 from srdensenet_mm.engine import AutocastOptimWrapper, MuonWithAdam
 from srdensenet_mm.engine.graphed_loop import GraphedStep
@@ -90,18 +89,6 @@ def test_what_a_graph_cannot_hold(settings, message):
         GraphedStep(model, wrapper, lambda: batches(1)[0])
 
 
-@HOOKS.register_module(force=True)
-class StopAfter(Hook):
-    """Ends a training early, as a user would."""
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.iter + 1 == self.iteration:
-            raise UserError('enough')
-
-
 @pytest.fixture
 def small_recipe(tmp_path, monkeypatch):
     """Makes the recipe's config for four iterations of a small network."""
@@ -109,8 +96,8 @@ def small_recipe(tmp_path, monkeypatch):
     monkeypatch.setattr(config, 'FormatCode', lambda text, **kwargs: (text, False))
     write_hr_folder(tmp_path / 'HR')
 
-    def make(work_dir, **options):
-        cfg = load_config(str(RECIPE), str(tmp_path / work_dir), options)
+    def make(work_dir):
+        cfg = load_config(str(RECIPE), str(tmp_path / work_dir))
         cfg.load_from = None
         cfg.model.generator.update(SMALL)
         cfg.train_dataloader.dataset.data_root = [str(tmp_path / 'HR')]
@@ -131,8 +118,8 @@ def small_recipe(tmp_path, monkeypatch):
 def test_a_resumed_training_ends_as_one_in_a_piece(small_recipe):
     whole = train(small_recipe('whole'))
     cfg = small_recipe('pieces')
-    cfg.custom_hooks.append(dict(type='StopAfter', iteration=3))
-    with pytest.raises(UserError, match='enough'):
+    cfg.custom_hooks.append(dict(type='EndRank', ranks=[0], iteration=3, how='raise'))
+    with pytest.raises(UserError, match='this is the mistake'):
         train(cfg)
     resumed = train(small_recipe('pieces'), resume=True)
     assert resumed.iter == 4
@@ -157,5 +144,3 @@ def test_steps_per_iter_is_checked(small_recipe):
     cfg.train_cfg.steps_per_iter = 0
     with pytest.raises(UserError, match='steps_per_iter=0 must be at least 1'):
         train(cfg)
-
-
