@@ -1,15 +1,13 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmagic.registry import OPTIMIZERS
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.adam import adam
-
-from .amp_optim_wrapper import choose_dtype
 
 # A kernel with a side shorter than this, such as that of a first or last
 # convolution, has too few directions to make equal.
@@ -41,7 +39,7 @@ class MuonWithAdam(Optimizer):
         betas (Tuple[float, float]): Of Adam. Defaults to (0.9, 0.999).
         eps (float): Of Adam. Defaults to 1e-8.
         weight_decay (float): Decoupled, as AdamW's. Defaults to 0.
-        ns_steps (int): Newton-Schulz iterations. Defaults to 5.
+        ns_steps (int): Newton-Schulz iterations, 1 to 6. Defaults to 5.
 
     Raises:
         ValueError: An argument is out of range.
@@ -61,6 +59,9 @@ class MuonWithAdam(Optimizer):
         for name, value in dict(momentum=momentum, beta1=betas[0], beta2=betas[1]).items():
             if not 0 <= value < 1:
                 raise ValueError(f'{name}={value} must be at least 0 and less than 1')
+        if not 1 <= ns_steps <= 6:
+            raise ValueError(f'ns_steps={ns_steps} must be 1 to 6: beyond, rounding errors grow '
+                             'where a gradient has nothing')
         super().__init__(params, dict(
             lr=lr, momentum=momentum, betas=tuple(betas), eps=eps, weight_decay=weight_decay,
             ns_steps=ns_steps))
@@ -91,21 +92,13 @@ class MuonWithAdam(Optimizer):
         if not kernels:
             return
         directions = self._directions(kernels, group['momentum'])
-        # Blocks are alike: their kernels go through the iteration together.
-        alike = defaultdict(list)
-        for p, direction in zip(kernels, directions, strict=True):
-            alike[_company(direction)].append((p, direction.flatten(1)))
-        for members in alike.values():
-            width = max(matrix.size(1) for _, matrix in members)
-            steps = orthogonalize(
-                torch.stack([F.pad(matrix, (0, width - matrix.size(1))) for _, matrix in members]),
-                group['ns_steps'])
-            # The root mean square of Adam's steps is about 0.2 of its rate.
-            sizes = [0.2 * math.sqrt(max(matrix.shape)) for _, matrix in members]
-            moves = [step[:, :matrix.size(1)].reshape(p.shape) * size
-                     for step, (p, matrix), size in zip(steps, members, sizes, strict=True)]
-            torch._foreach_mul_(moves, group['lr'])
-            torch._foreach_sub_([p for p, _ in members], moves)
+        matrices = [_in_order_of(p, d).flatten(1) for p, d in zip(kernels, directions, strict=True)]
+        steps = orthogonalize(matrices, group['ns_steps'])
+        moves = [_back(p, step) for p, step in zip(kernels, steps, strict=True)]
+        # The root mean square of Adam's steps is about 0.2 of its rate.
+        torch._foreach_mul_(moves, [0.2 * math.sqrt(max(matrix.shape)) for matrix in matrices])
+        torch._foreach_mul_(moves, group['lr'])
+        torch._foreach_sub_(kernels, moves)
 
     def _directions(self, kernels: list[Tensor], momentum: float) -> list[Tensor]:
         for kernel in kernels:
@@ -143,11 +136,20 @@ class MuonWithAdam(Optimizer):
             weight_decay=0, eps=group['eps'], maximize=False)
 
 
-def _company(kernel: Tensor) -> tuple[int, ...]:
-    """Kernels of the same company go through the iteration together."""
-    height, width = kernel.flatten(1).shape
-    # A GPU takes longer over many small products than over columns of zeros, which stay zeros.
-    return (height, ) if kernel.is_cuda and height <= width else (height, width)
+def _is_channels_last(kernel: Tensor) -> bool:
+    return kernel.dim() == 4 and not kernel.is_contiguous() and kernel.is_contiguous(
+        memory_format=torch.channels_last)
+
+
+def _in_order_of(kernel: Tensor, direction: Tensor) -> Tensor:
+    """Without a copy: Muon does not mind in which order a matrix' columns stand."""
+    return direction.permute(0, 2, 3, 1) if _is_channels_last(kernel) else direction
+
+
+def _back(kernel: Tensor, step: Tensor) -> Tensor:
+    """A matrix of :func:`_in_order_of` as a kernel again."""
+    step = step.reshape(_in_order_of(kernel, kernel).shape)
+    return step.permute(0, 3, 1, 2) if _is_channels_last(kernel) else step
 
 
 def is_kernel(parameter: Tensor) -> bool:
@@ -156,25 +158,43 @@ def is_kernel(parameter: Tensor) -> bool:
         parameter.size(0), parameter.numel() // parameter.size(0)) >= _MIN_SIDE
 
 
-def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalize(matrices: Sequence[Tensor], steps: int = 5) -> list[Tensor]:
     """The nearest matrices with orthonormal rows or columns, roughly.
 
+    Newton-Schulz multiplies a matrix X from the left by polynomials of X X^T,
+    which commute. So it runs on X X^T alone, 16x16 for a dense block's kernels
+    however wide they are, for all matrices of one height at once.
+
     Args:
-        matrices (Tensor): Shape (..., M, N), float.
+        matrices (Sequence[Tensor]): Shapes (M, N), float, on one device.
         steps (int): Newton-Schulz iterations. 5 bring the singular values that
             were not negligible to between about 0.7 and 1.2.
 
     Returns:
-        Tensor: Shape (..., M, N), float32.
+        List[Tensor]: The same shapes, float32.
     """
-    height, width = matrices.shape[-2:]
-    # 16 bits are precise enough, and faster where they pay at all.
-    dtype = choose_dtype('auto', matrices.device.type) if min(height, width) >= 128 else None
-    x = matrices.to(dtype or torch.float32)
-    x = x if height <= width else x.mT
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    wide = [(m if m.size(0) <= m.size(1) else m.mT).float() for m in matrices]
+    found: list[Tensor | None] = [None] * len(wide)
+    by_height = defaultdict(list)
+    for i, x in enumerate(wide):
+        by_height[x.size(0)].append(i)
+    for members in by_height.values():
+        factors = _newton_schulz(torch.stack([wide[i] @ wide[i].mT for i in members]), steps)
+        for i, factor in zip(members, factors, strict=True):
+            found[i] = factor @ wide[i]
+    return [x if x.shape == m.shape else x.mT for x, m in zip(found, matrices, strict=True)]
+
+
+def _newton_schulz(gram: Tensor, steps: int) -> Tensor:
+    """What to multiply matrices X by, given X X^T, shape (K, M, M)."""
+    identity = torch.eye(gram.size(-1), device=gram.device)
+    # The trace is the squared Frobenius norm, at least that of the largest singular value.
+    norm = gram.diagonal(dim1=-2, dim2=-1).sum(-1).sqrt().view(-1, 1, 1) + 1e-7
+    gram = gram / norm**2
+    total = identity / norm
     a, b, c = _QUINTIC
     for _ in range(steps):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x if height <= width else x.mT).float()
+        factor = a * identity + b * gram + c * gram @ gram
+        gram = factor @ gram @ factor
+        total = factor @ total
+    return total

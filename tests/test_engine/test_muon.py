@@ -16,27 +16,64 @@ from srdensenet_mm.models import SRDenseNet
 @pytest.mark.parametrize('shape', [(16, 16), (16, 144), (144, 16), (130, 200)])
 def test_directions_become_equal(shape):
     generator = torch.Generator().manual_seed(0)
-    made = orthogonalize(torch.randn(shape, generator=generator))
+    made, = orthogonalize([torch.randn(shape, generator=generator)])
     values = torch.linalg.svdvals(made)
     assert made.shape == shape and made.dtype is torch.float32
     assert values.min() > 0.5 and values.max() < 1.35
 
 
-@pytest.mark.parametrize('shape, tolerance', [((3, 16, 144), 1e-5), ((2, 140, 130), 2e-2)],
-                         ids=['wide', 'tall, 16 bits'])
-def test_matrices_go_together_as_alone(shape, tolerance):
-    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(4))
+def test_matrices_go_together_as_alone():
+    generator = torch.Generator().manual_seed(4)
+    matrices = [torch.randn(shape, generator=generator)
+                for shape in [(16, 144), (130, 140), (16, 300), (140, 130), (144, 16)]]
     matrices[0] *= 1e3  # Each has a size of its own.
     together = orthogonalize(matrices)
     for matrix, made in zip(matrices, together, strict=True):
-        assert torch.allclose(orthogonalize(matrix), made, atol=tolerance)
+        assert made.shape == matrix.shape
+        torch.testing.assert_close(made, orthogonalize([matrix])[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('shape, digits', [((16, 144), 3), ((16, 1000), 2), ((100, 64), 4)])
+def test_as_newton_schulz_on_the_matrix_itself(shape, digits):
+    generator = torch.Generator().manual_seed(5)
+    u, values, vh = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
+    # As uneven as gradients are.
+    matrix = u @ torch.diag(10**-torch.linspace(0, digits, len(values))) @ vh
+    x = matrix.double() / matrix.double().norm()
+    for _ in range(5):
+        x = 3.4445 * x - 4.7750 * (x @ x.mT) @ x + 2.0315 * (x @ x.mT) @ (x @ x.mT) @ x
+    made, = orthogonalize([matrix])
+    assert (made - x).norm() / x.norm() < 1e-3
+
+
+@pytest.mark.parametrize('steps', [5, 6])
+def test_what_has_no_gradient_does_not_grow(steps):
+    generator = torch.Generator().manual_seed(7)
+    column, row = torch.randn(32, 1, generator=generator), torch.randn(1, 2000, generator=generator)
+    values = torch.linalg.svdvals(orthogonalize([column @ row], steps)[0])
+    assert 0.6 < values[0] < 1.2 and values[1] < 1e-3
+
+
+def test_a_kernel_moves_alike_in_every_memory_format():
+    generator = torch.Generator().manual_seed(6)
+    start, gradient = torch.randn(2, 16, 8, 3, 3, generator=generator)
+    moved = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        kernel = start.clone(memory_format=memory_format).requires_grad_()
+        optimizer = MuonWithAdam([kernel], lr=0.1)
+        for scale in (1, 3):
+            kernel.grad = (scale * gradient + start).clone(memory_format=memory_format)
+            optimizer.step()
+        assert kernel.is_contiguous(memory_format=memory_format)
+        moved.append(kernel.detach())
+    torch.testing.assert_close(*moved, rtol=0, atol=1e-5)
 
 
 def test_left_and_right_directions_stay():
     generator = torch.Generator().manual_seed(1)
     matrix = torch.randn(20, 48, generator=generator)
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-    inside = u.t() @ orthogonalize(matrix) @ vh.t()
+    inside = u.t() @ orthogonalize([matrix])[0] @ vh.t()
     # Diagonal in the matrix' own directions, as the polar factor u @ vh is.
     assert (inside - torch.diag(inside.diagonal())).abs().max() < 1e-4
 
@@ -119,7 +156,7 @@ def test_configs_find_it_by_name():
 
 @pytest.mark.parametrize('name, value', [
     ('lr', -1), ('eps', float('nan')), ('weight_decay', -0.1), ('momentum', 1.),
-    ('betas', (0.9, 1.5))])
+    ('betas', (0.9, 1.5)), ('ns_steps', 0), ('ns_steps', 7)])
 def test_values_out_of_range_are_named(name, value):
     with pytest.raises(ValueError, match='beta2' if name == 'betas' else name):
         MuonWithAdam([torch.zeros(2, 2)], **{name: value})
