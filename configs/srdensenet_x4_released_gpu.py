@@ -11,7 +11,7 @@ load_from = 'checkpoints/srdensenet_x4-ef0809db.pth'
 
 gt_patch_size = 128
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=64,
     dataset=dict(
         min_size=gt_patch_size,
         pipeline=[
@@ -20,6 +20,8 @@ train_dataloader = dict(
         ]))
 
 max_iters = 4000
+compile = True
+env_cfg = dict(cudnn_benchmark=True)
 train_cfg = dict(type='GraphedTrainLoop', steps_per_iter=10, max_iters=max_iters, val_interval=500)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [

@@ -5,22 +5,26 @@ The paper's networks work on luma alone, Y = 16 + (65.481 R + 128.553 G +
 24.966 B) / 255 with R, G, B in 0..255, the convention of MATLAB's ``rgb2ycbcr``
 that MMagic's metrics follow with ``convert_to='Y'``.
 """
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-# Rows: Y, Cb, Cr. Columns: R, G, B. For R, G, B in 0..1 and Y, Cb, Cr in 0..255.
-_FROM_RGB = ((65.481, 128.553, 24.966), (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214))
+# Rows: Y, Cb, Cr. Columns: R, G, B. All in 0..255.
+_FROM_RGB = [[share / 255 for share in row] for row in (
+    (65.481, 128.553, 24.966), (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214))]
 _OFFSET = (16.0, 128.0, 128.0)
-# Rows: R, G, B, in 0..255; columns: Y, Cb, Cr.
-_TO_RGB = torch.linalg.inv(torch.tensor(_FROM_RGB, dtype=torch.float64, device='cpu') / 255)
+# Rows: R, G, B; columns: Y, Cb, Cr.
+_TO_RGB = torch.linalg.inv(
+    torch.tensor(_FROM_RGB, dtype=torch.float64, device='cpu')).tolist()
 
 
-def _transform(image: Tensor, matrix: Tensor) -> Tensor:
+def _transform(image: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
     # Written out rather than as a matrix product, which autocast would compute
     # in 16 bits.
     channels = image.unbind(dim=-3)
     return torch.stack([
-        sum(float(weight) * channel for weight, channel in zip(row, channels, strict=True))
+        sum(weight * channel for weight, channel in zip(row, channels, strict=True))
         for row in matrix
     ], dim=-3)
 
@@ -43,7 +47,7 @@ def rgb_to_y(rgb: Tensor) -> Tensor:
         ValueError: The picture has not 3 channels.
     """
     _check_rgb(rgb)
-    return _transform(rgb, torch.tensor(_FROM_RGB[:1]) / 255) + _OFFSET[0]
+    return _transform(rgb, _FROM_RGB[:1]) + _OFFSET[0]
 
 
 def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
@@ -60,7 +64,7 @@ def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
     """
     _check_rgb(rgb)
     offset = torch.tensor(_OFFSET).to(rgb).view(3, 1, 1)
-    return _transform(rgb, torch.tensor(_FROM_RGB) / 255) + offset
+    return _transform(rgb, _FROM_RGB) + offset
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
