@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 from mmagic.registry import DATASETS
 from mmengine.dataset import BaseDataset
@@ -30,6 +31,10 @@ class HRFolderDataset(BaseDataset):
     are forked from this one, so that all workers share one copy. The others
     are decoded each time they are drawn.
 
+    With ``shrink``, pictures serve in smaller sizes too, or only: fewer pixels,
+    but sharper ones, without most of the noise and the blocks that photographs
+    were stored with. A size in which a picture is too small is left out.
+
     A bad picture, one that cannot be decoded (see
     :func:`~srdensenet_mm.datasets.read_rgb`) or is smaller than ``min_size``,
     ends the run, or is skipped: named once in the log, counted, and replaced by
@@ -44,6 +49,9 @@ class HRFolderDataset(BaseDataset):
             ``gt_channel_order``, ``gt_color_type``, ``ori_gt_shape``.
         min_size (int, optional): The smallest side that a picture may have, in
             pixels. Defaults to the largest ``gt_patch_size`` in the pipeline.
+        shrink (Sequence[float]): The sizes in which each picture serves, as
+            parts of its own, more than 0 and at most 1. The smaller ones are
+            averages of areas. Defaults to ``(1, )``, as it is.
         on_bad_image (str): ``'raise'`` or ``'skip'``. Defaults to ``'raise'``.
         cache_gib (float, optional): Memory for decoded pictures, in GiB, for
             each training process. Defaults to half of the memory that is free,
@@ -63,6 +71,7 @@ class HRFolderDataset(BaseDataset):
                  data_root: str | Sequence[str],
                  pipeline: Sequence[dict | Callable] = (),
                  min_size: int | None = None,
+                 shrink: Sequence[float] = (1, ),
                  on_bad_image: str = 'raise',
                  cache_gib: float | None = None,
                  metainfo: dict | None = None,
@@ -72,22 +81,29 @@ class HRFolderDataset(BaseDataset):
                             "'skip'")
         if cache_gib is not None and cache_gib < 0:
             raise UserError(f'cache_gib={cache_gib} must not be negative; 0 keeps no picture')
+        if not shrink or not all(0 < size <= 1 for size in shrink):
+            raise UserError(f'shrink={shrink} must hold sizes of more than 0 and at most 1')
         self.folders = [str(data_root)] if isinstance(data_root, (str, os.PathLike)) else list(
             map(str, data_root))
         self.min_size = min_size
+        self.shrink = tuple(shrink)
         self.on_bad_image = on_bad_image
         self.cache_gib = cache_gib
         self._cache: dict[int, np.ndarray] = {}
         self._bad: set[int] = set()
+        self._too_small: set[int] = set()
+        self._why_bad = 'all are too small in the sizes of shrink'
         super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Find the pictures.
 
         Returns:
-            list[dict]: ``gt_path`` of each.
+            list[dict]: ``gt_path`` and ``size`` of each, all pictures of a size
+            after one another.
         """
-        return [dict(gt_path=str(path)) for path in find_pictures(self.folders)]
+        return [dict(gt_path=str(path), size=size)
+                for size in self.shrink for path in find_pictures(self.folders)]
 
     def full_init(self) -> None:
         """Find the pictures, and decode those that the cache holds."""
@@ -113,22 +129,32 @@ class HRFolderDataset(BaseDataset):
                     elif picture is not None:
                         room = held  # Full.
                 tried = batch.stop
-        if len(self._bad) == len(self):
+        unusable = len(self._bad) + len(self._too_small)
+        if unusable == len(self):
             raise UserError(f'{", ".join(self.folders)}: none of the {len(self)} pictures can be '
                             f'used: {self._why_bad}')
-        rest = len(self) - len(self._cache) - len(self._bad)
+        sizes, too_small = '', ''
+        if self.shrink != (1, ):
+            sizes = f' (each counts in {len(self.shrink)} sizes)'
+            too_small = f', {len(self._too_small)} too small in a size'
+        rest = len(self) - len(self._cache) - unusable
         print_log(
-            f'{len(self)} pictures in {", ".join(self.folders)}: {len(self._cache)} decoded '
-            f'({held / 2**30:.2f} GiB, {time.time() - started:.0f} s), {rest} to be decoded each '
-            f'time, {len(self._bad)} bad and skipped', 'current')
+            f'{len(self)} pictures in {", ".join(self.folders)}{sizes}: '
+            f'{len(self._cache)} decoded ({held / 2**30:.2f} GiB, {time.time() - started:.0f} s), '
+            f'{rest} to be decoded each time, {len(self._bad)} bad and skipped{too_small}',
+            'current')
 
     def _decode(self, index: int) -> np.ndarray | None:
         """A read-only picture, or None for a bad one that is to be skipped."""
-        path = self.get_data_info(index)['gt_path']
+        info = self.get_data_info(index)
+        path, size = info['gt_path'], info['size']
         try:
             picture = read_rgb(path)
-            height, width = picture.shape[:2]
+            height, width = (round(side * size) for side in picture.shape[:2])
             if min(height, width) < self.min_size:
+                if size < 1:
+                    self._too_small.add(index)
+                    return None
                 raise UserError(f'{path}: {width}x{height} pixels is smaller than the smallest '
                                 f'size allowed, {self.min_size}x{self.min_size}')
         except UserError as error:
@@ -138,6 +164,8 @@ class HRFolderDataset(BaseDataset):
             self._why_bad = str(error)
             print_log(f'skipped, number {len(self._bad)}: {error}', 'current', logging.WARNING)
             return None
+        if size < 1:
+            picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         # A transform that works in place would spoil it for the next time.
         picture.flags.writeable = False
         return picture
@@ -150,12 +178,12 @@ class HRFolderDataset(BaseDataset):
 
         Returns:
             np.ndarray | None: uint8 RGB, shape (H, W, 3), read-only; None for a
-            bad picture.
+            bad picture, or one that is too small in its size.
 
         Raises:
             UserError: The picture is bad and ``on_bad_image`` is ``'raise'``.
         """
-        if index in self._bad:
+        if index in self._bad or index in self._too_small:
             return None
         picture = self._cache.get(index)
         return self._decode(index) if picture is None else picture

@@ -82,6 +82,41 @@ def test_the_models_preprocessor_takes_a_batch(tmp_path):
         f'{i}.png' for i in range(4)]
 
 
+def test_pictures_serve_in_smaller_sizes(tmp_path):
+    rgb = np.tile(make_rgb(), (2, 2, 1))[:96, :120]
+    write(tmp_path / 'x.png', rgb)
+    write(tmp_path / 'y.png', rgb[::-1])
+    dataset = HRFolderDataset(tmp_path, make_pipeline(), shrink=(1, 0.5))
+    assert len(dataset) == 4
+    assert np.array_equal(dataset.picture(0), rgb)
+    half = rgb.reshape(48, 2, 60, 2, 3).mean(axis=(1, 3))
+    assert np.abs(dataset.picture(2) - half).max() <= 0.5
+    assert np.abs(dataset.picture(3) - half[::-1]).max() <= 0.5
+    assert not dataset.picture(3).flags.writeable
+    assert [dataset[i]['data_samples'].ori_gt_shape[0] for i in range(4)] == [96, 96, 48, 48]
+
+
+def test_a_size_that_is_too_small_is_left_out(tmp_path, warnings_logged):
+    write(tmp_path / 'small.png', make_rgb()[:40, :48])
+    write(tmp_path / 'large.png', np.tile(make_rgb(), (2, 2, 1))[:96, :120])
+    for cache_gib in (1, 0):
+        dataset = HRFolderDataset(
+            tmp_path, make_pipeline(), shrink=(0.5, ), cache_gib=cache_gib)
+        assert dataset.picture(1) is None and dataset.picture(0).shape == (48, 60, 3)
+        drawn = {path for path, *_ in draw(dataset, 6)}
+        assert drawn == {str(tmp_path / 'large.png')}
+    assert not warnings_logged
+    (tmp_path / 'large.png').unlink()
+    with pytest.raises(UserError, match='none of the 1 pictures can be used: all are too small'):
+        HRFolderDataset(tmp_path, make_pipeline(), shrink=(0.5, ))
+
+
+@pytest.mark.parametrize('shrink', [(), (0.5, 0), (1.5, )])
+def test_sizes_are_checked(tmp_path, shrink):
+    with pytest.raises(UserError, match='shrink='):
+        HRFolderDataset(tmp_path, make_pipeline(), shrink=shrink)
+
+
 def test_bad_pictures_are_skipped_and_counted(tmp_path, warnings_logged):
     good, bad = write_good(tmp_path), write_bad(tmp_path / 'bad')
     for cache_gib in (1, 0):
