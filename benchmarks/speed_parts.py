@@ -206,9 +206,9 @@ def quality(network: nn.Module,
         high = high[:height, :width]
         low = matlab_bicubic(high, scale)
         for name, upscaler in upscalers.items():
-            found[name].append(psnr(
+            found[name].append(float(psnr(
                 upscaler(low).astype(float), high.astype(float), crop_border=scale,
-                input_order='HWC', convert_to='Y', channel_order='bgr'))
+                input_order='HWC', convert_to='Y', channel_order='bgr')))
             on_picture()
     return {name: mean(values) for name, values in found.items()}
 
