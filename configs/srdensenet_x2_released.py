@@ -10,8 +10,8 @@ _base_ = [
 ]
 model = dict(generator=dict(upscale_factor=2))
 # The second of its two deconvolutions has no place here.
-# The published file began with the x4 weights of before their last two rounds.
-load_from = 'checkpoints/srdensenet_x4-ef0809db.pth'
+# The published file began with the x4 weights of before their last three rounds.
+load_from = 'checkpoints/srdensenet_x4-c2b1f27f.pth'
 
 train_dataloader = dict(
     batch_size=8,
