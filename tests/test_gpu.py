@@ -71,7 +71,8 @@ def test_gradients_as_on_the_cpu():
         torch.testing.assert_close(cuda, cpu, rtol=2e-2, atol=2e-2 * float(cpu.abs().max()))
 
 
-def test_a_captured_step_is_a_step(monkeypatch):
+@pytest.mark.parametrize('compiled', [False, True])
+def test_a_captured_step_is_a_step(monkeypatch, compiled):
     generator = torch.Generator().manual_seed(1)
     batch = [torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8, generator=generator)
              for side in (12, 48)]
@@ -86,6 +87,8 @@ def test_a_captured_step_is_a_step(monkeypatch):
         wrapper = AutocastOptimWrapper(
             dtype='fp32', optimizer=MuonWithAdam(model.parameters(), lr=1e-3),
             clip_grad=dict(max_norm=1))
+        if captured and compiled:
+            model.forward_train = torch.compile(model.forward_train)
         with monkeypatch.context() as patch:
             if not captured:
                 patch.setattr(GraphedStep, '_capture', lambda self: None)
