@@ -102,8 +102,8 @@ class HRFolderDataset(BaseDataset):
             list[dict]: ``gt_path`` and ``size`` of each, all pictures of a size
             after one another.
         """
-        return [dict(gt_path=str(path), size=size)
-                for size in self.shrink for path in find_pictures(self.folders)]
+        paths = [str(path) for path in find_pictures(self.folders)]
+        return [dict(gt_path=path, size=size) for size in self.shrink for path in paths]
 
     def full_init(self) -> None:
         """Find the pictures, and decode those that the cache holds."""

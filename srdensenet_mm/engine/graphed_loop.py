@@ -42,7 +42,7 @@ class GraphedTrainLoop(ResumableIterTrainLoop):
 
     ``compile`` of the recipe, MMEngine's key (``True``, or arguments of
     ``torch.compile``), compiles the network and its loss first: a minute, and
-    about half as many kernels afterwards.
+    about two thirds as many kernels afterwards.
 
     Args:
         runner (Runner): The runner. Its model is an editing model of MMagic
