@@ -29,9 +29,6 @@ optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     _base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
 # Over 500 steps.
-custom_hooks = [
-    dict(type='ChannelsLastHook'),
-    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-2),
-]
+custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-2)]
 default_hooks = dict(
     checkpoint=dict(interval=1000, max_keep_ckpts=1), logger=dict(interval=100))

@@ -1,7 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """What trains: mixed precision, hooks, resuming, many processes."""
 from .amp_optim_wrapper import AutocastOptimWrapper
-from .channels_last_hook import ChannelsLastHook
 from .graphed_loop import GraphedTrainLoop
 from .loading import CheckpointKeysHook
 from .muon import MuonWithAdam
@@ -12,7 +11,7 @@ from .save_on_signal_hook import SaveOnSignalHook
 from .stop_on_invalid_loss_hook import InvalidLossError, StopOnInvalidLossHook
 
 __all__ = [
-    'AutocastOptimWrapper', 'ChannelsLastHook', 'CheckpointKeysHook', 'GraphedTrainLoop',
-    'InvalidLossError', 'MuonWithAdam', 'ResumableIterTrainLoop', 'ResumableSampler',
-    'SafeCheckpointHook', 'SaveOnSignalHook', 'StopOnInvalidLossHook'
+    'AutocastOptimWrapper', 'CheckpointKeysHook', 'GraphedTrainLoop', 'InvalidLossError',
+    'MuonWithAdam', 'ResumableIterTrainLoop', 'ResumableSampler', 'SafeCheckpointHook',
+    'SaveOnSignalHook', 'StopOnInvalidLossHook'
 ]

@@ -113,15 +113,19 @@ def _make_onnxruntime(network: nn.Module, threads: int, keep_memory: bool) -> Ba
 def _make_openvino(network: nn.Module, dtype: str, threads: int) -> Backend:
     from srdensenet_mm.export.graph import to_onnx
     from srdensenet_mm.export.packages import import_optional
+    from srdensenet_mm.export.split_input import in_parts, split_input
     openvino = import_optional('openvino')
     core = openvino.Core()
     capability = dict(fp32='FP32', bf16='BF16', fp16='FP16')[dtype]
     if capability not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
         raise UserError(f'dtype={dtype!r} is not supported by backend=openvino on this '
                         'processor: choose fp32')
+    model = to_onnx(network)
+    # OpenVINO rounds everything, the picture too.
+    split = split_input(model) if dtype == 'bf16' else None
     # Without the hint, OpenVINO takes bf16 for fp32 wherever it is faster.
     compiled = core.compile_model(
-        core.read_model(to_onnx(network)), 'CPU', {
+        core.read_model(split or model), 'CPU', {
             'INFERENCE_PRECISION_HINT': dict(fp32='f32', bf16='bf16', fp16='f16')[dtype],
             'PERFORMANCE_HINT': 'LATENCY',
             'INFERENCE_NUM_THREADS': threads,
@@ -135,6 +139,7 @@ def _make_openvino(network: nn.Module, dtype: str, threads: int) -> Backend:
         except queue.Empty:
             request = compiled.create_infer_request()
         try:
+            inputs = in_parts(inputs.float()) if split else inputs
             # Its results are views of the request's own memory; infer copies them.
             return torch.from_numpy(request.infer([_array(inputs)])[0])
         finally:

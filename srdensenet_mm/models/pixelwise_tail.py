@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .deconv_upsampler import DeconvUpsampler
+from .linear_relu import linear_relu
 
 # Without gradients, pixels of the bottleneck go through in pieces whose widest
 # maps take about this many bytes: small enough for memory, large enough for
@@ -79,9 +80,9 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
                       taps: Tensor) -> Tensor:
     """The shares of all pixels, without gradients and with little memory.
 
-    All pieces go through the same buffers: wide maps made anew for each, small
-    results kept between them, would leave holes in the heap that add up to as
-    much as all the wide maps together.
+    They are written where they belong: small results kept between wide maps
+    would leave holes in the heap that add up to as much as all the wide maps
+    together.
 
     The shares are float32 or wider: they nearly cancel one another, and 16 bits
     would leave errors of half a level.
@@ -92,21 +93,18 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
         growth *= matrix.size(0) // channels
     rows = max(1, _PIECE_BYTES // (growth * channels * pixels.element_size()))
     rows = min(rows, len(pixels))
-    buffers, height = [], rows
-    for matrix in matrices:
-        buffers.append(pixels.new_empty(height, matrix.size(0)))
+    layers, height = [], rows
+    for matrix, bias in zip(matrices, biases, strict=True):
+        layers.append(linear_relu(matrix, bias, height))
         height *= matrix.size(0) // channels
     taps = taps.to(torch.promote_types(pixels.dtype, torch.float32)).t()
     multiply = _product_with(taps, pixels)
     out = taps.new_empty(growth * len(pixels), taps.size(1))
     for start in range(0, len(pixels), rows):
         piece = pixels[start:start + rows]
-        first, count = growth * start, growth * len(piece)
-        for matrix, bias, buffer in zip(matrices, biases, buffers, strict=True):
-            buffer = buffer[:len(piece)]
-            torch.addmm(bias, piece, matrix.t(), out=buffer)
-            piece = buffer.relu_().view(-1, channels)
-        multiply(piece, out[first:first + count])
+        for layer in layers:
+            piece = layer(piece).view(-1, channels)
+        multiply(piece, out[growth * start:growth * start + len(piece)])
     return out
 
 

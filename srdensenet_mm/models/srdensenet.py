@@ -123,6 +123,9 @@ class SRDenseNet(BaseModule):
         width = getattr(self.upsampler, 'out_channels', bottleneck_channels)
         self.conv_last = nn.Conv2d(width, out_channels, 3, padding=1)
         self._init_he_normal()
+        # oneDNN and cuDNN run these convolutions faster on channels_last, which they take from
+        # the kernels: of a picture with one channel, the layout cannot be told.
+        self.to(memory_format=torch.channels_last)
 
     def _init_he_normal(self) -> None:
         """He-normal weights, zero biases: a deep stack of ReLUs starts dead without."""
@@ -150,9 +153,6 @@ class SRDenseNet(BaseModule):
             Tensor: Shape (N, out_channels, s * H, s * W), s being
             ``upscale_factor``; the same scale of values, not clipped.
         """
-        # oneDNN and cuDNN run these convolutions up to twice as fast on
-        # channels_last.
-        x = x.contiguous(memory_format=torch.channels_last)
         x = self._bottleneck_maps(self._low_level_maps(x))
         if self.bottleneck_act:
             x = F.relu(x)
@@ -161,11 +161,14 @@ class SRDenseNet(BaseModule):
     def _low_level_maps(self, x: Tensor) -> Tensor:
         kind = x.device.type
         if not torch.is_autocast_enabled(kind):
-            return F.relu(self.conv_first(x))
-        # In bf16 the input itself would be off by up to half a level.
-        with torch.autocast(kind, enabled=False):
-            maps = F.relu(self.conv_first(x.float()))
-        return maps.to(torch.get_autocast_dtype(kind))
+            maps = F.relu(self.conv_first(x))
+            dtype = maps.dtype
+        else:
+            # In bf16 the input itself would be off by up to half a level.
+            with torch.autocast(kind, enabled=False):
+                maps = F.relu(self.conv_first(x.float()))
+            dtype = torch.get_autocast_dtype(kind)
+        return maps.to(dtype, memory_format=torch.channels_last)
 
     def _bottleneck_maps(self, low_level: Tensor) -> Tensor:
         if self.feature_level != 'all':
