@@ -4,6 +4,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 # Tests run side by side, and networks as small as theirs are slower on several
 # threads, much so on a busy machine. Tools that tests start inherit this.
 os.environ['OMP_NUM_THREADS'] = '1'
@@ -13,3 +15,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Modules that tests share (plain_srdensenet, ...) lie beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def config_as_it_is(monkeypatch):
+    """Without MMEngine's layout of a config's text for each log and checkpoint: a second a time."""
+    monkeypatch.setattr(
+        'mmengine.config.config.FormatCode', lambda text, **kwargs: (text, False))

@@ -1,4 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import collections
 import logging
 import os
 import time
@@ -90,7 +91,7 @@ class HRFolderDataset(BaseDataset):
         self.on_bad_image = on_bad_image
         self.cache_gib = cache_gib
         self._cache: dict[int, np.ndarray] = {}
-        self._bad: set[int] = set()
+        self._bad: set[str] = set()
         self._too_small: set[int] = set()
         self._why_bad = 'all are too small in the sizes of shrink'
         super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
@@ -118,52 +119,65 @@ class HRFolderDataset(BaseDataset):
 
     def _fill_cache(self) -> None:
         room = _free_memory() // 2 if self.cache_gib is None else int(self.cache_gib * 2**30)
-        started, held, tried = time.time(), 0, 0
+        started, held = time.time(), 0
+        indices = collections.defaultdict(list)
+        for index in range(len(self)):
+            indices[self.get_data_info(index)['gt_path']].append(index)
+        paths = list(indices)
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
-            while tried < len(self) and held < room:
-                batch = range(tried, min(tried + _BATCH, len(self)))
-                for index, picture in zip(batch, pool.map(self._decode, batch), strict=True):
-                    if picture is not None and held + picture.nbytes <= room:
-                        self._cache[index] = picture
-                        held += picture.nbytes
-                    elif picture is not None:
-                        room = held  # Full.
-                tried = batch.stop
-        unusable = len(self._bad) + len(self._too_small)
+            while paths and held < room:
+                batch, paths = paths[:_BATCH], paths[_BATCH:]
+                for sizes in pool.map(self._decode_sizes, [indices[path] for path in batch]):
+                    for index, picture in sizes.items():
+                        if held + picture.nbytes <= room:
+                            self._cache[index] = picture
+                            held += picture.nbytes
+                        else:
+                            room = held  # Full.
+        bad = sum(len(indices[path]) for path in self._bad)
+        unusable = bad + len(self._too_small)
         if unusable == len(self):
-            raise UserError(f'{", ".join(self.folders)}: none of the {len(self)} pictures can be '
-                            f'used: {self._why_bad}')
-        sizes, too_small = '', ''
+            raise UserError(f'{", ".join(self.folders)}: none of the {len(indices)} pictures can '
+                            f'be used: {self._why_bad}')
+        in_sizes, too_small = '', ''
         if self.shrink != (1, ):
-            sizes = f' (each counts in {len(self.shrink)} sizes)'
+            in_sizes = f' in {len(self.shrink)} sizes, {len(self)} in all'
             too_small = f', {len(self._too_small)} too small in a size'
         rest = len(self) - len(self._cache) - unusable
         print_log(
-            f'{len(self)} pictures in {", ".join(self.folders)}{sizes}: '
+            f'{len(indices)} pictures in {", ".join(self.folders)}{in_sizes}: '
             f'{len(self._cache)} decoded ({held / 2**30:.2f} GiB, {time.time() - started:.0f} s), '
             f'{rest} to be decoded each time, {len(self._bad)} bad and skipped{too_small}',
             'current')
 
-    def _decode(self, index: int) -> np.ndarray | None:
-        """A read-only picture, or None for a bad one that is to be skipped."""
-        info = self.get_data_info(index)
-        path, size = info['gt_path'], info['size']
+    def _decode_sizes(self, indices: Sequence[int]) -> dict[int, np.ndarray]:
+        """What of one picture can be used, read-only, by its indices, one for each size."""
+        path = self.get_data_info(indices[0])['gt_path']
+        if path in self._bad:
+            return {}
         try:
             picture = read_rgb(path)
-            height, width = (round(side * size) for side in picture.shape[:2])
-            if min(height, width) < self.min_size:
-                if size < 1:
-                    self._too_small.add(index)
-                    return None
-                raise UserError(f'{path}: {width}x{height} pixels is smaller than the smallest '
-                                f'size allowed, {self.min_size}x{self.min_size}')
+            pictures = {index: self._in_size(picture, index) for index in indices}
         except UserError as error:
             if self.on_bad_image == 'raise':
                 raise UserError(f'{error} {_SKIP_HELP}') from error
-            self._bad.add(index)
+            self._bad.add(path)
             self._why_bad = str(error)
             print_log(f'skipped, number {len(self._bad)}: {error}', 'current', logging.WARNING)
-            return None
+            return {}
+        return {index: picture for index, picture in pictures.items() if picture is not None}
+
+    def _in_size(self, picture: np.ndarray, index: int) -> np.ndarray | None:
+        """A picture as it serves under an index; None where it is too small in that size."""
+        info = self.get_data_info(index)
+        size = info['size']
+        height, width = (round(side * size) for side in picture.shape[:2])
+        if min(height, width) < self.min_size:
+            if size < 1:
+                self._too_small.add(index)
+                return None
+            raise UserError(f'{info["gt_path"]}: {width}x{height} pixels is smaller than the '
+                            f'smallest size allowed, {self.min_size}x{self.min_size}')
         if size < 1:
             picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         # A transform that works in place would spoil it for the next time.
@@ -183,10 +197,10 @@ class HRFolderDataset(BaseDataset):
         Raises:
             UserError: The picture is bad and ``on_bad_image`` is ``'raise'``.
         """
-        if index in self._bad or index in self._too_small:
-            return None
         picture = self._cache.get(index)
-        return self._decode(index) if picture is None else picture
+        if picture is None and index not in self._too_small:
+            picture = self._decode_sizes([index]).get(index)
+        return picture
 
     def prepare_data(self, idx: int) -> dict | None:
         """One training sample.

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from mmagic_layout import write_hr_folder, write_layout
-from mmengine.config import config
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'benchmarks'))
@@ -37,15 +36,13 @@ model = dict(generator=dict(channels=(3, 6, 4, 3)))
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
+def site(tmp_path, monkeypatch, config_as_it_is):
     write_layout(tmp_path / 'data')
     write_hr_folder(tmp_path / 'data/train_HR')
     for name, text in dict(training=TRAINING, small=SMALL, srcnn=SRCNN).items():
         (tmp_path / f'{name}.py').write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(same_budget, 'TRAINING', tmp_path / 'training.py')
-    # MMEngine lays out the config's text for each log and checkpoint: a second each time.
-    monkeypatch.setattr(config, 'FormatCode', lambda text, **kwargs: (text, False))
     return tmp_path
 
 

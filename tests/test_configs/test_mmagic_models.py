@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from mmagic_layout import write_layout
-from mmengine.config import config
 
 from srdensenet_mm.engine import running
 from srdensenet_mm.engine.running import load_config, train
@@ -28,12 +27,10 @@ RECIPES = {
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
+def site(tmp_path, monkeypatch, config_as_it_is):
     """A folder with ``data`` in it, as the current one."""
     write_layout(tmp_path / 'data')
     monkeypatch.chdir(tmp_path)
-    # MMEngine lays out the config's text for each log and checkpoint: a second each time.
-    monkeypatch.setattr(config, 'FormatCode', lambda text, **kwargs: (text, False))
     return tmp_path
 
 

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 from mmagic_layout import write_hr_folder, write_layout
-from mmengine.config import config
 from torchvision.models import vgg
 
 from srdensenet_mm.checkpoints import load_network_with_meta
@@ -36,10 +35,8 @@ def site(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def there(site, monkeypatch):
+def there(site, monkeypatch, config_as_it_is):
     monkeypatch.chdir(site)
-    # MMEngine lays out the config's text for each log and checkpoint: a second each time.
-    monkeypatch.setattr(config, 'FormatCode', lambda text, **kwargs: (text, False))
 
 
 @pytest.fixture

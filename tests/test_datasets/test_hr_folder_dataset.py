@@ -117,16 +117,17 @@ def test_sizes_are_checked(tmp_path, shrink):
         HRFolderDataset(tmp_path, make_pipeline(), shrink=shrink)
 
 
-def test_bad_pictures_are_skipped_and_counted(tmp_path, warnings_logged):
+@pytest.mark.parametrize('shrink', [(1, ), (1, 0.9)])
+def test_bad_pictures_are_skipped_and_counted(tmp_path, warnings_logged, shrink):
     good, bad = write_good(tmp_path), write_bad(tmp_path / 'bad')
     for cache_gib in (1, 0):
         warnings_logged.clear()
         dataset = HRFolderDataset(
-            tmp_path, make_pipeline(), on_bad_image='skip', cache_gib=cache_gib)
-        assert len(dataset) == len(good) + len(bad)
+            tmp_path, make_pipeline(), shrink=shrink, on_bad_image='skip', cache_gib=cache_gib)
+        assert len(dataset) == len(shrink) * (len(good) + len(bad))
         drawn = {path for path, *_ in draw(dataset, 3 * len(dataset))}
         assert drawn == {str(path) for path in good}
-        # Named once each, however often they are drawn, and counted.
+        # Named once each, however often and in how many sizes they are drawn, and counted.
         assert len(warnings_logged) == len(bad)
         for path, reason in bad.items():
             (message,) = [text for text in warnings_logged if str(path) in text]

@@ -8,7 +8,6 @@ import tiny_training  # noqa: F401  its EndRank
 import torch
 from mmagic.structures import DataSample
 from mmagic_layout import write_hr_folder
-from mmengine.config import config
 
 from srdensenet_mm.engine import AutocastOptimWrapper, MuonWithAdam
 from srdensenet_mm.engine.graphed_loop import GraphedStep
@@ -90,10 +89,8 @@ def test_what_a_graph_cannot_hold(settings, message):
 
 
 @pytest.fixture
-def small_recipe(tmp_path, monkeypatch):
+def small_recipe(tmp_path, config_as_it_is):
     """Makes the recipe's config for four iterations of a small network."""
-    # MMEngine lays out the config's text for each log and checkpoint: a second each time.
-    monkeypatch.setattr(config, 'FormatCode', lambda text, **kwargs: (text, False))
     write_hr_folder(tmp_path / 'HR')
 
     def make(work_dir):

@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmagic_layout import write_layout
-from mmengine.config import config as mmengine_config
 from run_tools_here import call_tool
 
 from srdensenet_mm.checkpoints import save_network
@@ -51,9 +50,9 @@ def psnr_of_luma(path, reference, border=4):
 
 @pytest.mark.parametrize('recipe, channels', [
     ('srdensenet_x4_div2k', 1), ('srdensenet_rgb_x4_div2k', 3)])
-def test_pictures_have_the_score_of_the_test(site, tmp_path, monkeypatch, recipe, channels):
+def test_pictures_have_the_score_of_the_test(
+        site, tmp_path, monkeypatch, config_as_it_is, recipe, channels):
     monkeypatch.chdir(site)
-    monkeypatch.setattr(mmengine_config, 'FormatCode', lambda text, **kwargs: (text, False))
     checkpoint, set5 = tmp_path / 'net.pth', site / 'data' / 'Set5'
     save_network(fitted(channels, set5), checkpoint)
 
