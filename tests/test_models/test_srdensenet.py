@@ -107,6 +107,24 @@ def test_large_pictures_go_through_the_tail_in_pieces(monkeypatch):
         torch.testing.assert_close(net(x), plain(x), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize('size', [(9, 12), (150, 150)])  # torch convolves small ones by itself
+@pytest.mark.parametrize('feature_level', ['all', 'hl'])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_maps_are_channels_last(channels, feature_level, size):
+    net = SRDenseNet(channels, channels, 2, feature_level=feature_level, **SMALL)
+    seen = []
+    for block in net.blocks:
+        for layer in block.layers[1:]:
+            layer.register_forward_hook(lambda _, inputs, output: seen.extend([*inputs, output]))
+    weights = net.state_dict()
+    net.load_state_dict({key: value.contiguous() for key, value in weights.items()})
+    with torch.no_grad():
+        net(torch.rand(1, channels, *size))
+    assert len(seen) == 2 * 3 * 2
+    for maps in seen:
+        assert maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
+
+
 def test_starts_alive():
     """Every layer answers at the start: no dead stack, no blow-up (issue of other codes)."""
     torch.manual_seed(0)
