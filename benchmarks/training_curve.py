@@ -106,7 +106,8 @@ def draw(entries: Sequence[dict], path: Path) -> None:
     axes.annotate(f'{best[1]:.2f} dB', best, textcoords='offset points', xytext=(-8, 8),
                   ha='right', color='#d1480b')
     # The first validations of an average that still holds the initial weights say nothing.
-    axes.set_ylim(max(28, min(score[1] for score in scores)), best[1] + 0.25)
+    lowest = max(best[1] - 2.5, min(score[1] for score in scores))
+    axes.set_ylim(lowest, best[1] + 0.1 * max(best[1] - lowest, 0.1))
     axes.set_xlabel('iteration')
     axes.set_ylabel('PSNR on Y, validation (dB)')
     axes.set_zorder(beside.get_zorder() + 1)
