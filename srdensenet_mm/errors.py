@@ -32,7 +32,12 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         if _first_to_say(message):
             print(f'error: {message}', file=sys.stderr)
         status = 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        # Python turns a Ctrl-C that meets it between two states of a lock into
+        # "release unlocked lock".
+        if not isinstance(error, KeyboardInterrupt) and not isinstance(
+                error.__context__, KeyboardInterrupt):
+            raise
         print('interrupted', file=sys.stderr)
         status = 130
     sys.exit(status)

@@ -11,10 +11,9 @@ Layer = Callable[[Tensor], Tensor]
 def linear_relu(weight: Tensor, bias: Tensor, rows: int) -> Layer:
     """Prepare ``relu(x @ weight.T + bias)`` for many calls without gradients.
 
-    On CPUs, oneDNN is given the weight in its own order, once, and applies bias
-    and ReLU while it has each value at hand, where a call for each would pass
-    over the results three times. torch's compiler uses the same operator; it
-    has no public name.
+    On CPUs, oneDNN is given the weight in its own order, once, and adds the bias
+    while it has each value at hand. torch's compiler uses the same operator; it
+    has no public name. It could apply ReLU as well, but its ReLU makes 0 of NaN.
 
     Args:
         weight (Tensor): Shape (C_out, C_in), of the type and on the device of
@@ -25,13 +24,14 @@ def linear_relu(weight: Tensor, bias: Tensor, rows: int) -> Layer:
     Returns:
         Callable[[Tensor], Tensor]: (M, C_in) -> (M, C_out), for any M.
     """
-    if _has_fused(weight):
+    if _can_pack(weight):
         packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
-        return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, 'relu', [], '')
+        linear = torch.ops.mkldnn._linear_pointwise
+        return lambda x: F.relu_(linear(x, packed, bias, 'none', [], ''))
     return lambda x: F.relu_(F.linear(x, weight, bias))
 
 
-def _has_fused(weight: Tensor) -> bool:
+def _can_pack(weight: Tensor) -> bool:
     # A compiler cannot look into packed weights; it fuses by itself.
     if weight.device.type != 'cpu' or torch.compiler.is_compiling():
         return False

@@ -6,12 +6,12 @@ from srdensenet_mm.models import linear_relu as module
 from srdensenet_mm.models.linear_relu import linear_relu
 
 
-@pytest.mark.parametrize('fused', [True, False])
+@pytest.mark.parametrize('packed', [True, False])
 @pytest.mark.parametrize('dtype, tolerance', [
     (torch.float32, 1e-5), (torch.float64, 1e-12), (torch.bfloat16, 2e-2)])
-def test_values(monkeypatch, fused, dtype, tolerance):
-    if not fused:
-        monkeypatch.setattr(module, '_has_fused', lambda weight: False)
+def test_values(monkeypatch, packed, dtype, tolerance):
+    if not packed:
+        monkeypatch.setattr(module, '_can_pack', lambda weight: False)
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(48, 32, generator=generator).to(dtype)
     bias = torch.randn(48, generator=generator).to(dtype)
@@ -22,6 +22,12 @@ def test_values(monkeypatch, fused, dtype, tolerance):
         found = layer(x)
         assert found.dtype is dtype
         torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_nan_shows():
+    layer = linear_relu(torch.eye(2), torch.zeros(2), rows=2)
+    assert layer(torch.tensor([[1., float('nan')], [-1., 2.]])).isnan().any(1).tolist() == [
+        True, False]
 
 
 def test_nothing_private_is_needed(monkeypatch):

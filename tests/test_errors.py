@@ -1,0 +1,40 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import pytest
+
+from srdensenet_mm.errors import UserError, run_tool
+
+
+def fails_with(error, *, during=None):
+
+    def main():
+        try:
+            raise during or error
+        except BaseException as first:
+            if first is error:
+                raise
+            raise error  # noqa: B904 as one that comes while another is handled
+
+    return main
+
+
+@pytest.mark.parametrize('main, status, words', [
+    (lambda: None, None, ''),
+    (lambda: 3, 3, ''),
+    (fails_with(UserError('two\nlines')), 2, 'error: two lines\n'),
+    (fails_with(KeyboardInterrupt()), 130, 'interrupted\n'),
+    # What Ctrl-C becomes while Python reacquires a lock.
+    (fails_with(RuntimeError('release unlocked lock'), during=KeyboardInterrupt()), 130,
+     'interrupted\n'),
+])
+def test_what_a_tool_leaves_with(capsys, main, status, words):
+    with pytest.raises(SystemExit) as left:
+        run_tool(main)
+    assert (left.value.code, capsys.readouterr().err) == (status, words)
+
+
+@pytest.mark.parametrize('error', [RuntimeError('a fault'), ValueError('another')])
+def test_faults_keep_their_traceback(error):
+    with pytest.raises(type(error), match=str(error)):
+        run_tool(fails_with(error))
+    with pytest.raises(type(error), match=str(error)):
+        run_tool(fails_with(error, during=KeyError('unrelated')))
