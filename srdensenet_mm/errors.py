@@ -35,8 +35,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     except (KeyboardInterrupt, RuntimeError) as error:
         # Python turns a Ctrl-C that meets it between two states of a lock into
         # "release unlocked lock".
-        if not isinstance(error, KeyboardInterrupt) and not isinstance(
-                error.__context__, KeyboardInterrupt):
+        if KeyboardInterrupt not in (type(error), type(error.__context__)):
             raise
         print('interrupted', file=sys.stderr)
         status = 130

@@ -134,8 +134,8 @@ class HRFolderDataset(BaseDataset):
                             held += picture.nbytes
                         else:
                             room = held  # Full.
-        bad = sum(len(indices[path]) for path in self._bad)
-        unusable = bad + len(self._too_small)
+        # One may be both: too small in a size before another one shows it to be bad.
+        unusable = len(self._too_small.union(*(indices[path] for path in self._bad)))
         if unusable == len(self):
             raise UserError(f'{", ".join(self.folders)}: none of the {len(indices)} pictures can '
                             f'be used: {self._why_bad}')

@@ -111,6 +111,13 @@ def test_a_size_that_is_too_small_is_left_out(tmp_path, warnings_logged):
         HRFolderDataset(tmp_path, make_pipeline(), shrink=(0.5, ))
 
 
+@pytest.mark.parametrize('shrink', [(1, 0.5), (0.5, 1)])
+def test_too_small_in_every_size(tmp_path, shrink):
+    write(tmp_path / 'small.png', make_rgb()[:20, :20])
+    with pytest.raises(UserError, match='none of the 1 pictures can be used'):
+        HRFolderDataset(tmp_path, make_pipeline(), shrink=shrink, on_bad_image='skip')
+
+
 @pytest.mark.parametrize('shrink', [(), (0.5, 0), (1.5, )])
 def test_sizes_are_checked(tmp_path, shrink):
     with pytest.raises(UserError, match='shrink='):
