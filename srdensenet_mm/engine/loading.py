@@ -59,6 +59,31 @@ def check_fit(expected: dict[str, Tensor], found: dict[str, Tensor], path: str) 
                             'network has not (another upscale_factor or depth?)')
 
 
+def check_state(checkpoint: dict, with_schedulers: bool, path: str) -> None:
+    """Look whether a checkpoint holds more than weights: all that a training goes on from.
+
+    The Runner takes what there is. It would begin anew with the optimizer and
+    the learning rate of a best checkpoint, which holds neither, and go on
+    counting iterations.
+
+    Args:
+        checkpoint (dict): What the file holds.
+        with_schedulers (bool): Whether the training has any.
+        path (str): The file, for the message.
+
+    Raises:
+        UserError: Names what is missing.
+    """
+    needed = ['message_hub', 'optimizer', *['param_schedulers'] * with_schedulers]
+    missing = [key for key in needed if key not in checkpoint]
+    missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in checkpoint['meta']]
+    if missing:
+        raise UserError(
+            f'{path}: holds weights, not the state of a training (no {", ".join(missing)}): '
+            '--resume with one of its iter_*.pth, or begin anew from its weights with '
+            f'--cfg-options load_from={path}')
+
+
 def check_optimizer(optimizer: Optimizer, saved: dict, path: str) -> None:
     """Compare a checkpoint's optimizer with the one that is to go on with its state.
 
@@ -156,7 +181,7 @@ class CheckpointKeysHook(Hook):
 
         Raises:
             UserError: Nothing of the checkpoint fits or, with ``strict``, not
-                all of it, optimizer included.
+                all of it, optimizer included, or there are weights alone.
         """
         # The Runner would execute this text, and a checkpoint may be a stranger's.
         checkpoint.setdefault('meta', {}).pop('config', None)
@@ -172,8 +197,9 @@ class CheckpointKeysHook(Hook):
         path = runner._load_from
         if self.strict:
             check_fit(expected, weights, path)
+            check_state(checkpoint, bool(runner.param_schedulers), path)
             optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
-            if optimizer is not None and 'param_groups' in checkpoint.get('optimizer', {}):
+            if optimizer is not None and 'param_groups' in checkpoint['optimizer']:
                 check_optimizer(optimizer, checkpoint['optimizer'], path)
         elif not any(key in expected and expected[key].shape == value.shape
                      for key, value in weights.items()):

@@ -69,7 +69,10 @@ class SafeCheckpointHook(CheckpointHook):
         return self.last_ckpt
 
     def _path(self, step: int) -> str:
-        return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+        return self._in_out_dir(self.filename_tmpl.format(step))
+
+    def _in_out_dir(self, name: str) -> str:
+        return self.file_backend.join_path(self.out_dir, name)
 
     def _is_local(self) -> bool:
         return isinstance(self.file_backend, LocalBackend)
@@ -158,13 +161,17 @@ class SafeCheckpointHook(CheckpointHook):
             self.best_ckpt_path_dict = dict(paths)
 
     def _forget_previous_best(self, runner) -> None:
-        """Remove the best checkpoints that better ones have superseded."""
+        """Remove the best checkpoints that better ones have superseded.
+
+        Those of this run alone: one that it was branched off from, by
+        ``--resume CHECKPOINT``, keeps its own.
+        """
         hub = runner.message_hub
         if not self.save_best or 'previous_best_ckpts' not in hub.runtime_info:
             return
         current = set(self._best_paths().values())
         for path in hub.pop_info('previous_best_ckpts'):
-            if path and path not in current:
+            if path and path not in current and path == self._in_out_dir(Path(path).name):
                 self._remove(path)
 
     def _remove(self, path: str) -> None:

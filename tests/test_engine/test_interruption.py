@@ -203,6 +203,29 @@ def test_another_optimizer_cannot_go_on(tmp_path, alone):
                cfg_options={'optim_wrapper.optimizer': dict(_delete_=True, type='SGD', lr=0.1)})
 
 
+def test_a_branch_leaves_the_best_of_the_run_that_it_came_from(tmp_path):
+    _train(tmp_path, max_iters=10)
+    first = tmp_path / 'work/best_PSNR_iter_10.pth'
+    assert first.exists()
+    other = tmp_path / 'other'
+    other.mkdir()
+    _train(other, resume=str(tmp_path / 'work/iter_10.pth'))
+    assert _checkpoint(other)['message_hub']['runtime_info']['best_ckpt'].startswith(str(other))
+    assert first.exists()
+
+
+def test_what_holds_weights_alone_cannot_go_on(tmp_path, alone):
+    best, = (alone / 'work').glob('best_PSNR_iter_*.pth')
+    with pytest.raises(UserError, match=f'{best.name}: holds weights, not .*no optimizer, '
+                                        'param_schedulers.*iter_.*load_from='):
+        _train(tmp_path, resume=str(best))
+    whole = _checkpoint(alone)
+    published = tmp_path / 'published.pth'
+    torch.save(dict(meta={}, state_dict=whole['state_dict']), published)
+    with pytest.raises(UserError, match=r'published.pth: .*message_hub.*meta\.epoch, meta\.iter'):
+        _train(tmp_path, resume=str(published))
+
+
 def test_invalid_loss_names_the_batch_and_saves_nothing(tmp_path):
     # Met after some checkpoints, in an order that follows from the seed alone.
     with pytest.raises(InvalidLossError) as stop:
