@@ -54,9 +54,10 @@ def main():
     print('\nA small network, trained now:')
     pictures = copy_training_pictures(out / 'data/train_HR')
     print(f'{len(pictures)} pictures of scikit-image in {out / "data/train_HR"}')
-    train_data = f'train_dataloader.dataset.data_root={out / "data/train_HR"}'
-    val_data = f'val_dataloader.dataset.data_root={out / "data/Set5"}'
-    test_data = f'test_dataloader.0.dataset.data_root={out / "data/Set5"}'
+    # Quoted: a comma in a path would make two of it.
+    train_data = f'train_dataloader.dataset.data_root={str(out / "data/train_HR")!r}'
+    val_data = f'val_dataloader.dataset.data_root={str(out / "data/Set5")!r}'
+    test_data = f'test_dataloader.0.dataset.data_root={str(out / "data/Set5")!r}'
     length = [f'train_cfg.max_iters={args.iters}'] if args.iters else []
     run('tools/train.py', CONFIG, '--work-dir', out / 'training',
         '--cfg-options', train_data, val_data, *length)

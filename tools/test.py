@@ -3,8 +3,7 @@
 import argparse
 import os
 
-from mmengine.config import DictAction
-
+from srdensenet_mm.engine.cfg_options import CfgOptions
 from srdensenet_mm.engine.running import load_config, save_scores, test
 from srdensenet_mm.errors import run_tool
 
@@ -16,9 +15,9 @@ def parse_args():
     parser.add_argument('--out', help='file for the scores: .json or .yaml')
     parser.add_argument('--work-dir', help='folder for the log')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
         help='override settings of the config, e.g. model.test_cfg.crop_border=4 '
-        'key="[a,b]" (quoted, without white space)')
+        'key="[a,b]" (quoted)')
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
         help='job launcher')

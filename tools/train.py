@@ -3,8 +3,7 @@
 import argparse
 import os
 
-from mmengine.config import DictAction
-
+from srdensenet_mm.engine.cfg_options import CfgOptions
 from srdensenet_mm.engine.running import load_config, train
 from srdensenet_mm.errors import run_tool
 
@@ -21,9 +20,9 @@ def parse_args():
         '--auto-scale-lr', action='store_true',
         help='scale the learning rate by the global batch size over the base batch size')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        '--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
         help='override settings of the config, e.g. train_cfg.max_iters=1000 '
-        'key="[a,b]" (quoted, without white space)')
+        'key="[a,b]" (quoted)')
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
         help='job launcher')
