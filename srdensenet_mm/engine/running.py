@@ -1,6 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """From a recipe to a Runner that trains or tests: what the tools call."""
 import errno
+import os
 from pathlib import Path
 
 import torch
@@ -146,9 +147,18 @@ def build_runner(cfg: Config) -> Runner:
     """Build the config's Runner, on this machine's device and launcher.
 
     Raises:
-        UserError: The config cannot be built; the message says which part.
+        UserError: The config cannot be built; the message says which part. Or
+            its work folder cannot be written.
     """
     init_distributed(cfg)
+    try:
+        os.makedirs(cfg.work_dir, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{cfg.work_dir}: cannot be made ({error.strerror}): name another '
+                        'folder for logs and checkpoints with --work-dir') from error
+    if not os.access(cfg.work_dir, os.W_OK):
+        raise UserError(f'{cfg.work_dir}: cannot be written: name another folder for logs and '
+                        'checkpoints with --work-dir')
     with clear_errors(cfg):
         return Runner.from_cfg(cfg)
 

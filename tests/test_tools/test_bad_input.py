@@ -167,6 +167,15 @@ def test_settings_that_cannot_be_built(place, option, named):
     assert_nothing_written(place)
 
 
+def test_work_folders_that_cannot_be_made(place):
+    write(place / 'HR/x.png', make_rgb())
+    (place / 'work').write_text('a file')
+    for tool, rest in (('train', []), ('test', [place / 'network.pth'])):
+        for folder in ('work', 'work/below'):
+            line = refused(tool, place / 'config.py', *rest, '--work-dir', place / folder)
+            assert f'{place / folder}: cannot be made' in line and '--work-dir' in line, line
+
+
 class Bomb:
     def __init__(self, command):
         self.command = command
