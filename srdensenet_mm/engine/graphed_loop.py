@@ -9,8 +9,10 @@ from mmagic.registry import DATASETS, LOOPS
 from mmagic.structures import DataSample
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 from torch import Tensor
+from torch.optim import Optimizer
 
 from srdensenet_mm.datasets.resident_patches import ResidentPatches
 from srdensenet_mm.errors import UserError
@@ -61,9 +63,9 @@ class GraphedTrainLoop(ResumableIterTrainLoop):
     """
 
     def __init__(self, runner, dataloader: dict, steps_per_iter: int = 1, **kwargs):
-        if get_world_size() > 1:
-            raise UserError("train_cfg.type='GraphedTrainLoop' trains on one GPU: use "
-                            "'ResumableIterTrainLoop' with several processes")
+        if get_world_size() > 1 or is_model_wrapper(runner.model):
+            raise UserError("train_cfg.type='GraphedTrainLoop' trains on one GPU, without a "
+                            "launcher: use 'ResumableIterTrainLoop' with several processes")
         if steps_per_iter < 1:
             raise UserError(f'train_cfg.steps_per_iter={steps_per_iter} must be at least 1')
         _check_pipeline(dataloader['dataset'])
@@ -109,7 +111,8 @@ class GraphedStep:
             Must not wait for the GPU.
 
     Raises:
-        UserError: The wrapper accumulates gradients, or computes in fp16.
+        UserError: The wrapper accumulates gradients, or computes in fp16; or, on
+            a GPU, the optimizer's steps cannot be captured.
     """
 
     def __init__(self, model, optim_wrapper, draw: Callable[[], tuple[Tensor, Tensor]]):
@@ -126,6 +129,8 @@ class GraphedStep:
         self.groups = optim_wrapper.optimizer.param_groups
         self.parameters = [p for group in self.groups for p in group['params']]
         device = self.parameters[0].device
+        if device.type == 'cuda':
+            check_capturable(optim_wrapper.optimizer)
         # A graph reads from and writes to the same places at each replay.
         self.rates = [torch.zeros((), device=device) for _ in self.groups]
         self.sums: dict[str, Tensor] = {}
@@ -222,6 +227,18 @@ class GraphedStep:
         return [*self.model.state_dict(keep_vars=True).values()] + [
             value for state in optimizer.state.values() for value in state.values()
             if isinstance(value, Tensor)]
+
+
+def check_capturable(optimizer: Optimizer) -> None:
+    """Refuse an optimizer of torch's whose step looks at a number of the GPU's.
+
+    Raises:
+        UserError: It could be captured, but is not set so.
+    """
+    if any(group.get('capturable') is False for group in optimizer.param_groups):
+        raise UserError(f'optim_wrapper.optimizer: {type(optimizer).__name__} is captured by '
+                        'GraphedTrainLoop only with capturable=True: add --cfg-options '
+                        'optim_wrapper.optimizer.capturable=True')
 
 
 def _check_pipeline(dataset: dict) -> None:

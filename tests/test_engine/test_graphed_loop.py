@@ -8,9 +8,10 @@ import tiny_training  # noqa: F401  its EndRank
 import torch
 from mmagic.structures import DataSample
 from mmagic_layout import write_hr_folder
+from mmengine.model import MMDistributedDataParallel
 
 from srdensenet_mm.engine import AutocastOptimWrapper, MuonWithAdam
-from srdensenet_mm.engine.graphed_loop import GraphedStep
+from srdensenet_mm.engine.graphed_loop import GraphedStep, GraphedTrainLoop, check_capturable
 from srdensenet_mm.engine.running import load_config, train
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.models import LumaEditModel
@@ -86,6 +87,24 @@ def test_what_a_graph_cannot_hold(settings, message):
         wrapper.loss_scaler = SimpleNamespace(is_enabled=lambda: True)
     with pytest.raises(UserError, match=message):
         GraphedStep(model, wrapper, lambda: batches(1)[0])
+
+
+@pytest.mark.parametrize('optimizer, captured', [
+    (torch.optim.SGD, True), (MuonWithAdam, True), (torch.optim.Adam, False)])
+def test_optimizers_that_are_not_captured_as_they_are(optimizer, captured):
+    built = optimizer([torch.nn.Parameter(torch.zeros(2, 2))], lr=0.1)
+    if captured:
+        check_capturable(built)
+    else:
+        with pytest.raises(UserError, match='Adam .*--cfg-options .*capturable=True'):
+            check_capturable(built)
+
+
+def test_a_wrapped_model_is_refused(small_recipe):
+    cfg = small_recipe('refused')
+    wrapped = MMDistributedDataParallel.__new__(MMDistributedDataParallel)
+    with pytest.raises(UserError, match='trains on one GPU, without a launcher'):
+        GraphedTrainLoop(SimpleNamespace(model=wrapped), cfg.train_dataloader, max_iters=1)
 
 
 @pytest.fixture
