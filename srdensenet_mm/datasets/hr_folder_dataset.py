@@ -49,14 +49,16 @@ class HRFolderDataset(BaseDataset):
             RGB of shape (H, W, 3), read-only, and ``gt_path``,
             ``gt_channel_order``, ``gt_color_type``, ``ori_gt_shape``.
         min_size (int, optional): The smallest side that a picture may have, in
-            pixels. Defaults to the largest ``gt_patch_size`` in the pipeline.
+            pixels. The largest ``gt_patch_size`` in the pipeline where that is
+            more, or where it is left out.
         shrink (Sequence[float]): The sizes in which each picture serves, as
             parts of its own, more than 0 and at most 1. The smaller ones are
             averages of areas. Defaults to ``(1, )``, as it is.
         on_bad_image (str): ``'raise'`` or ``'skip'``. Defaults to ``'raise'``.
         cache_gib (float, optional): Memory for decoded pictures, in GiB, for
             each training process. Defaults to half of the memory that is free,
-            shared among the processes that torchrun starts on a machine.
+            shared among the processes that torchrun, Slurm or MPI starts on a
+            machine.
         metainfo (dict, optional): MMEngine's.
         **kwargs: Further arguments of MMEngine's ``BaseDataset``.
 
@@ -110,10 +112,8 @@ class HRFolderDataset(BaseDataset):
         """Find the pictures, and decode those that the cache holds."""
         if self._fully_initialized:
             return
-        if self.min_size is None:
-            self.min_size = max(
-                (getattr(step, 'gt_patch_size', 1) for step in self.pipeline.transforms),
-                default=1)
+        self.min_size = max(self.min_size or 1, *(
+            getattr(step, 'gt_patch_size', 1) for step in self.pipeline.transforms), 1)
         super().full_init()
         self._fill_cache()
 
@@ -226,4 +226,8 @@ class HRFolderDataset(BaseDataset):
 
 def _free_memory() -> int:
     """Bytes that one of this machine's training processes may take."""
-    return free_main_memory() // int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    # As torchrun, Slurm and Open MPI tell it.
+    for name in ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE', 'OMPI_COMM_WORLD_LOCAL_SIZE'):
+        if os.environ.get(name, '').isdigit():
+            return free_main_memory() // int(os.environ[name])
+    return free_main_memory()

@@ -181,6 +181,21 @@ def test_smaller_than_the_patch(tmp_path):
     assert len(HRFolderDataset(tmp_path, [RandomPatchPair(4, HEIGHT)])) == 1
     with pytest.raises(UserError, match='70x70'):
         HRFolderDataset(tmp_path, [RandomPatchPair(4, 48)], min_size=70)
+    # A patch that does not fit would be found out when it is drawn, maybe hours later.
+    with pytest.raises(UserError, match=rf'61x{HEIGHT} .* 52x52'):
+        HRFolderDataset(tmp_path, [RandomPatchPair(4, 52)], min_size=48)
+
+
+@pytest.mark.parametrize('name', [
+    'LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE', 'OMPI_COMM_WORLD_LOCAL_SIZE'])
+def test_processes_of_a_machine_share_its_memory(tmp_path, monkeypatch, name):
+    paths = [write(tmp_path / f'{i}.png', make_rgb(i)) for i in range(9)]
+    monkeypatch.setattr('srdensenet_mm.datasets.hr_folder_dataset.free_main_memory',
+                        lambda: 2 * 8 * read_rgb(paths[0]).nbytes)
+    monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)
+    assert len(HRFolderDataset(tmp_path, make_pipeline())._cache) == 8
+    monkeypatch.setenv(name, '4')
+    assert len(HRFolderDataset(tmp_path, make_pipeline())._cache) == 2
 
 
 def test_folders_and_settings_that_are_no_use(tmp_path):
