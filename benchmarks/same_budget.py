@@ -73,6 +73,27 @@ def training_of(config: str, own: bool, iters: int, batch: int, work_dir: Path):
     return cfg
 
 
+def claim(folder: Path, **training) -> None:
+    """Note what training a folder is for, before it begins: what is resumed must be the same."""
+    for name in ('training.json', 'scores.json'):
+        found = read(folder / name)
+        if found and any(found[key] != value for key, value in training.items()):
+            raise UserError(f'{folder / name}: is of another training; choose another --out')
+    write(folder / 'training.json', training)
+
+
+def read(file: Path) -> dict:
+    """What a JSON file holds; nothing where there is none."""
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def write(file: Path, content: dict) -> None:
+    """Make a JSON file, whole or not at all."""
+    from srdensenet_mm.files import atomic_write
+    with atomic_write(file) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + '\n')
+
+
 def run(config: str, own: bool, iters: int, batch: int, work_dir: Path) -> dict:
     """Train a contender, or finish it; its size, seconds an iteration and scores."""
     from srdensenet_mm.engine.running import test, train
@@ -103,18 +124,13 @@ def table(results: dict[str, dict]) -> str:
 def main() -> None:
     args = parse_args()
     contenders = parse_contenders(args.contenders)
-    from srdensenet_mm.files import atomic_write
     results = {}
     for name, (config, own) in contenders.items():
-        file = args.out / name / 'scores.json'
-        expected = dict(config=config, own=own, iters=args.iters, batch=args.batch)
-        found = json.loads(file.read_text()) if file.is_file() else {}
-        if found and any(found[key] != value for key, value in expected.items()):
-            raise UserError(f'{file}: is of another training; choose another --out')
+        claim(args.out / name, config=config, own=own, iters=args.iters, batch=args.batch)
+        found = read(args.out / name / 'scores.json')
         if not found:
             found = run(config, own, args.iters, args.batch, args.out / name)
-            with atomic_write(file) as temporary:
-                temporary.write_text(json.dumps(found, indent=2) + '\n')
+            write(args.out / name / 'scores.json', found)
         results[name] = found
     print(table(results))
 

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 
+from srdensenet_mm.datasets.checked_pictures import CheckedPictures
 from srdensenet_mm.datasets.matlab_bicubic import matlab_bicubic_upscale
 from srdensenet_mm.datasets.picture_files import find_pictures
 from srdensenet_mm.datasets.prepare import gt_multiple
+from srdensenet_mm.engine.picture_checks import check_sizes, smallest_side
 from srdensenet_mm.errors import UserError
 
 from .contenders import Contender
@@ -41,38 +43,37 @@ class DataSet:
         scale (int): The upscale factor.
 
     Raises:
-        UserError: Pictures are missing, or do not go together.
+        UserError: Pictures are missing, do not go together, or are too small to
+            be scored.
     """
 
     def __init__(self, folder: str | Path, scale: int):
         from mmagic.datasets import BasicImageDataset
         self.name = data_set_name(folder)
-        self.folder = Path(folder)
-        self.scale = scale
         check_folder(folder, scale)
         load = dict(type='LoadImageFromFile', color_type='color', channel_order='rgb',
                     imdecode_backend='cv2')
-        self._dataset = BasicImageDataset(
-            data_root=str(folder),
-            data_prefix=dict(img=f'LRbicx{scale}', gt=_gt_folder(scale)),
-            pipeline=[dict(load, key='img'), dict(load, key='gt'), dict(type='PackInputs')])
+        self._dataset = CheckedPictures(
+            BasicImageDataset(
+                data_root=str(folder),
+                data_prefix=dict(img=f'LRbicx{scale}', gt=_gt_folder(scale)),
+                pipeline=[dict(load, key='img'), dict(load, key='gt'), dict(type='PackInputs')]),
+            scale, hint=f'({_prepare_help(folder, scale)})')
+        infos = [self._dataset.get_data_info(i) for i in range(len(self))]
+        check_sizes(infos, scale, smallest_side(dict(type='SSIM', crop_border=scale)))
 
     def __len__(self) -> int:
         return len(self._dataset)
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Names (without ending) and packed pairs."""
+        """Names (without ending) and packed pairs.
+
+        Raises:
+            UserError: A picture cannot be decoded.
+        """
         paths = [Path(self._dataset.get_data_info(i)['gt_path']) for i in range(len(self))]
         for i in sorted(range(len(self)), key=paths.__getitem__):
-            stem = paths[i].stem
-            pair = self._dataset[i]
-            low, high = pair['inputs'].shape[-2:], pair['data_samples'].gt_img.shape[-2:]
-            if tuple(high) != tuple(self.scale * side for side in low):
-                raise UserError(
-                    f'{self.folder}: {stem} is {high[1]}x{high[0]} in {_gt_folder(self.scale)} and '
-                    f'{low[1]}x{low[0]} in LRbicx{self.scale}, not {self.scale} times smaller; '
-                    f'{_prepare_help(self.folder, self.scale)}')
-            yield stem, pair
+            yield paths[i].stem, self._dataset[i]
 
 
 def data_set_name(folder: str | Path) -> str:

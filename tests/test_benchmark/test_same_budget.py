@@ -83,8 +83,23 @@ def test_networks_see_the_same_and_are_scored(site, monkeypatch, capsys):
     call(monkeypatch, *contenders, '--iters', '3')
     assert {path: path.stat().st_mtime_ns for path in out.glob('*/*.pth')} == times
     assert capsys.readouterr().out.splitlines()[-3:] == rows
-    with pytest.raises(UserError, match='falling/scores.json: is of another training'):
-        call(monkeypatch, *contenders, '--iters', '4')
+    for name in ('training', 'scores'):
+        with pytest.raises(UserError, match=f'falling/{name}.json: is of another training'):
+            call(monkeypatch, *contenders, '--iters', '4')
+        (out / 'falling/training.json').unlink(missing_ok=True)
+
+
+def test_a_training_cut_short_is_not_finished_as_another(site, monkeypatch):
+    def die(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(same_budget, 'run', die)
+    with pytest.raises(KeyboardInterrupt):
+        call(monkeypatch, 'a=small.py', '--iters', '3')
+    with pytest.raises(UserError, match='a/training.json: is of another training'):
+        call(monkeypatch, 'a=small.py', '--iters', '4')
+    with pytest.raises(KeyboardInterrupt):
+        call(monkeypatch, 'a=small.py', '--iters', '3')
 
 
 @pytest.mark.parametrize('texts', [['small.py'], ['=small.py'], ['a='], ['a=x', 'a=y'], ['a/b=x']])

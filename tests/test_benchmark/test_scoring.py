@@ -78,8 +78,17 @@ def test_what_is_wrong_with_a_test_set_is_named(tmp_path):
         check_folder(folder, 3)
     low = cv2.imread(str(folder / 'LRbicx4/bird.png'))
     cv2.imwrite(str(folder / 'LRbicx4/bird.png'), low[:-1])
-    with pytest.raises(UserError, match='bird is 84x72 in GTmod12 and 21x17 in LRbicx4'):
+    with pytest.raises(UserError, match=r'bird\.png: 21x17 .* 1/4 of .*GTmod12/bird\.png: 84x72'):
+        DataSet(folder, 4)
+    file = folder / 'LRbicx4/bird.png'
+    cv2.imwrite(str(file), low)
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(UserError, match=r'LRbicx4/bird\.png: .*\(prepare it with'):
         list(DataSet(folder, 4))
-    (folder / 'LRbicx4/bird.png').unlink()
+    for name, side in (('GTmod12', 12), ('LRbicx4', 3)):
+        cv2.imwrite(str(folder / name / 'bird.png'), low[:side, :side])
+    with pytest.raises(UserError, match=r'GTmod12/bird\.png: 12x12 pixels is too small .* 19 to'):
+        DataSet(folder, 4)
+    file.unlink()
     with pytest.raises(UserError, match='bird.png is not in both of GTmod12 and LRbicx4'):
         DataSet(folder, 4)
