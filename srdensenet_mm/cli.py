@@ -18,10 +18,16 @@ from pathlib import Path
 from .errors import UserError, run_tool
 from .recipes import copy_recipe, find_recipe, list_recipes, mim_folder
 
+# Options whose value may be named like a recipe, and is none.
+_FOLDERS = ('--work-dir', '--out', '--data')
+
 
 def list_tools() -> list[str]:
     """The names of the tools that ``srdensenet-mm`` runs, sorted."""
-    return sorted(path.stem for path in (mim_folder() / 'tools').glob('*.py'))
+    tools = {path.stem: path.resolve() for path in (mim_folder() / 'tools').glob('*.py')}
+    # Its pictures and the published weights are in a checkout alone.
+    return sorted(name for name, path in tools.items()
+                  if name != 'demo' or (path.parents[1] / 'tests/data').is_dir())
 
 
 def run_installed_tool(name: str, arguments: list[str]) -> None:
@@ -46,10 +52,10 @@ def run_installed_tool(name: str, arguments: list[str]) -> None:
 def _with_recipe_paths(arguments: list[str]) -> list[str]:
     recipes = set(list_recipes())
     resolved = []
-    for argument in arguments:
+    for before, argument in zip(['', *arguments], arguments, strict=False):
         name, equals, rest = argument.partition('=')
         stem = name.removeprefix('srdensenet_mm::').removesuffix('.py')
-        if stem in recipes and not Path(name).exists():
+        if stem in recipes and before not in _FOLDERS and not Path(name).exists():
             copy = Path(f'{stem}.py')
             name = str(copy if copy.exists() else find_recipe(stem))
         resolved.append(name + equals + rest)

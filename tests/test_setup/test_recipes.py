@@ -110,6 +110,18 @@ def test_command_runs_a_tool_with_recipes_by_name(shop, monkeypatch, capsys):
     assert run(monkeypatch, 'show', 'heir_x2', 'heir_x2=a=b.pth', '--out', 'other') == 3
     path = str(shop / 'package/.mim/configs/heir_x2.py')
     assert capsys.readouterr().out.strip() == str([path, f'{path}=a=b.pth', '--out', 'other'])
+    # A folder may have a recipe's name.
+    assert run(monkeypatch, 'show', 'heir_x2', '--work-dir', 'heir_x2') == 3
+    assert capsys.readouterr().out.strip() == str([path, '--work-dir', 'heir_x2'])
+
+
+def test_the_demo_wants_a_checkout(shop, monkeypatch, capsys):
+    (shop / 'package/.mim/tools/demo.py').write_text('')
+    assert cli.list_tools() == ['show']
+    assert run(monkeypatch, 'demo') == 2
+    assert 'demo: no such command' in capsys.readouterr().err
+    (shop / 'package/.mim/tests/data').mkdir(parents=True)
+    assert cli.list_tools() == ['demo', 'show']
 
 
 def test_command_prefers_the_copy_in_this_folder(shop, monkeypatch, capsys):
