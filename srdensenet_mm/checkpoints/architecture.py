@@ -132,7 +132,7 @@ def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
         Misfit: The config names something else, or lacks ``type``.
     """
     config = _checked(config, 'network')
-    if 'type' not in config:
+    if not isinstance(config, Mapping) or 'type' not in config:
         raise Misfit("its meta's network has no type")
     parameters = inspect.signature(_registered(config['type'])).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..files import atomic_write
 from ..version import __version__
-from .architecture import colour_of, complete_config, network_config
+from .architecture import build_network, colour_of, complete_config, network_config
 
 SUFFIXES = ('.pth', '.safetensors')
 
@@ -39,6 +39,7 @@ def save_network(network: nn.Module,
         ValueError: The config is needed, or does not describe the network.
     """
     config = complete_config(config or network_config(network))
+    build_network(config, network.state_dict())
     meta = dict(meta, network=config, colour=colour_of(config, colour))
     write_file(path, ready_file(network.state_dict(), meta, Path(path).suffix))
 

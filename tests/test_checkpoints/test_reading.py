@@ -141,6 +141,9 @@ def test_a_foreign_part_by_config(file):
     config = dict(type='SRDenseNet', **SMALL, upsampler=upsampler)
     with pytest.raises(ValueError, match='give its config'):
         save_network(network, file)
+    with pytest.raises(ValueError, match='expected'):
+        save_network(network, file, config=dict(config, mid_channels=SMALL['mid_channels'] + 1))
+    assert not file.exists()
     save_network(network, file, config=config)
     assert same(network, load_network(file))
     torch.save(network.state_dict(), file)
@@ -188,6 +191,12 @@ def test_meta_that_does_not_fit_the_weights(file, change, named):
     config = {**dict(type='SRDenseNet', **SMALL), **change}
     torch.save(dict(meta=dict(network=config), state_dict=SRDenseNet(**SMALL).state_dict()), file)
     fails(file, named)
+
+
+@pytest.mark.parametrize('network', [5, 'prototype', ['type']])
+def test_meta_that_is_no_config(file, network):
+    torch.save(dict(meta=dict(network=network), state_dict=SRDenseNet(**SMALL).state_dict()), file)
+    fails(file, 'network')
 
 
 def test_colours_that_do_not_fit(file):
