@@ -13,8 +13,8 @@ from srdensenet_mm.free_memory import free_main_memory
 GIB = 2**30
 # What libraries take however small a tile is: threads, packed weights, code.
 OVERHEAD = 96 * 2**20
-# The size of the tile, LR pixels, that a network is tried with.
-_TRIAL = (96, 96)
+# The sides of the tiles, LR pixels, that a network is tried with.
+_TRIALS = (24, 48, 96)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -82,18 +82,25 @@ def peak_bytes(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
     return counted.peak + inputs.numel() * inputs.element_size()
 
 
-def bytes_per_pixel(function: Callable[[Tensor], Tensor], inputs_channels: int) -> float:
-    """What upscaling a tile takes for each of its LR pixels, found by a trial.
+def bytes_per_pixel(function: Callable[[Tensor], Tensor], inputs_channels: int,
+                    limit: float) -> float:
+    """What upscaling a tile takes for each of its LR pixels, found by trials.
 
     What is computed in pieces of a fixed size, or only once, weighs most on a
-    small tile, so the trial's figure is on the safe side for a larger one.
+    small tile, so a trial's figure is on the safe side for a larger one.
 
     Args:
         function (Callable): Upscales (1, inputs_channels, h, w).
         inputs_channels (int): Channels of its input.
+        limit (float): Bytes that a trial may take, as far as the smaller one
+            before it can tell.
 
     Returns:
-        float: Bytes.
+        float: Bytes, by the largest trial.
     """
-    height, width = _TRIAL
-    return peak_bytes(function, torch.zeros(1, inputs_channels, *_TRIAL)) / (height * width)
+    found = 0.
+    for side in _TRIALS:
+        if found * side**2 > limit:
+            break
+        found = peak_bytes(function, torch.zeros(1, inputs_channels, side, side)) / side**2
+    return found

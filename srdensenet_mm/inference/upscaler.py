@@ -31,6 +31,8 @@ from .tiling import Grid, Span, cheapest_grid, fixed_grid, run_tiles, whole_grid
 # More makes a large picture little faster and slows others down.
 _DEFAULT_LIMIT = int(1.8 * memory.GIB)
 _DEFAULT_SHARE = 0.75
+# More bytes for an LR pixel than networks take: ours up to 160,000, for x8 with kernel 3.
+_MOST_PER_PIXEL = 300_000
 # Small tiles go through the network together, up to this many LR pixels.
 _BATCH_PIXELS = {'cpu': 128 * 128, 'cuda': 512 * 512}
 # Output pixels that are turned into colours at a time.
@@ -115,6 +117,8 @@ class Upscaler:
         self.dtype = dtype
 
         if isinstance(network, nn.Module):
+            if config is not None:
+                raise UserError(f'config={config}: is for a checkpoint; a network needs none')
             self._model = from_network(network)
         elif config is not None:
             self._model = from_config(config, network)
@@ -259,11 +263,11 @@ class Upscaler:
             free = int(memory.free_bytes(self.device) * _DEFAULT_SHARE)
             budget = free - beside
         # A picture so small that no network takes too much needs no trial.
-        if pixels * 100_000 <= min(budget, _DEFAULT_LIMIT):
+        if pixels * _MOST_PER_PIXEL <= min(budget, _DEFAULT_LIMIT):
             return pixels
         if self.max_memory is None and self.device.type == 'cpu' and self.overlap is not None:
             budget = min(budget, _DEFAULT_LIMIT)
-        return int((budget - memory.OVERHEAD) / self._need_per_pixel())
+        return int((budget - memory.OVERHEAD) / self._need_per_pixel(budget - memory.OVERHEAD))
 
     def _beside(self, out_bytes: int) -> int:
         """Memory that a call takes on the device however small the tiles are."""
@@ -273,12 +277,12 @@ class Upscaler:
     def _need(self, pixels: int) -> int:
         return memory.OVERHEAD + int(pixels * self._need_per_pixel())
 
-    def _need_per_pixel(self) -> float:
+    def _need_per_pixel(self, limit: float = math.inf) -> float:
         with self._trial_lock:
             if self._bytes_per_pixel is None:
                 margin = 1 if self._backend == 'torch' else _ENGINE_MARGIN
                 self._bytes_per_pixel = margin * memory.bytes_per_pixel(
-                    self._counted, self._model.channels)
+                    self._counted, self._model.channels, limit)
         return self._bytes_per_pixel
 
     def _smaller(self, grid: Grid, reason: str) -> int:

@@ -1,5 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Counting memory: tensors by hand, and what a call really takes."""
+import math
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -45,7 +46,20 @@ def test_bytes_per_pixel():
         return F.interpolate(x, scale_factor=2)
 
     # Of three channels, the input's pixel and its four of the output.
-    assert memory.bytes_per_pixel(twice_as_large, 3) == 3 * 4 * (1 + 4)
+    assert memory.bytes_per_pixel(twice_as_large, 3, math.inf) == 3 * 4 * (1 + 4)
+
+
+@pytest.mark.parametrize('limit, sides', [
+    (0, [24]), (15 * 4 * 48**2 - 1, [24]), (15 * 4 * 48**2, [24, 48]), (math.inf, [24, 48, 96])])
+def test_a_trial_keeps_to_the_limit(limit, sides):
+    tried = []
+
+    def twice_as_large(x):
+        tried.append(x.size(-1))
+        return x.repeat(1, 1, 2, 2)
+
+    memory.bytes_per_pixel(twice_as_large, 3, limit)
+    assert tried == sides
 
 
 def peaks_here(limit: float, backends: list[str]) -> dict:

@@ -111,3 +111,5 @@ def test_what_does_not_fit(tmp_path, own_config):
             Upscaler(weights, config=own_config(text), device='cpu')
     with pytest.raises(UserError, match='no such config'):
         Upscaler(weights, config=str(tmp_path / 'none.py'), device='cpu')
+    with pytest.raises(UserError, match='config=x.py: is for a checkpoint'):
+        Upscaler(torch.nn.Identity(), config='x.py', device='cpu')
