@@ -61,9 +61,9 @@ def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
         List[Job]: In the order of ``inputs``, sorted within each.
 
     Raises:
-        UserError: There is no picture, two would become the same file, one
-            would be overwritten by itself, or ``out`` is a folder of
-            ``inputs``.
+        UserError: There is no picture, an input is empty, two would become the
+            same file, one would be overwritten by itself, or ``out`` is a
+            folder of ``inputs``.
     """
     out = Path(out)
     jobs: list[Job] = []
@@ -87,19 +87,24 @@ def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
 def _same_file(one: Path, other: Path) -> bool:
     """Whether two names mean one file, which need not be there."""
     return os.path.realpath(one) == os.path.realpath(other) or (
-        one.exists() and other.exists() and os.path.samefile(one, other))
+        os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other))
 
 
 def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:
     """The pictures that one input means, each with its place below the output folder."""
+    if not given:
+        # A variable of the shell that is not set; Path would make it this folder.
+        raise UserError("'': an input is empty, give a file, a folder or a pattern "
+                        '(. is the current folder)')
     path = Path(given)
-    if path.is_dir():
+    # os.path, because methods of Path raise for names too long and forbidden folders.
+    if os.path.isdir(path):
         if os.path.realpath(path) == os.path.realpath(out):
             raise UserError(f'{given}: is the --out folder as well; the next run would take its '
                             'results for pictures, choose another')
         root, found = path, _walk(path, out)
-    elif path.exists() or not glob.has_magic(given):
-        # A file that is not there is reported with the others that fail.
+    elif os.path.exists(path) or not glob.has_magic(given):
+        # A file that is not there, or out of reach, is reported with the others that fail.
         return [(path, Path(path.name))]
     else:
         fixed = []
@@ -164,7 +169,7 @@ def upscale_files(jobs: Sequence[Job],
     summary = Summary() if summary is None else summary
     open_jobs = []
     for job in jobs:
-        if job.target.exists() and not overwrite:
+        if os.path.exists(job.target) and not overwrite:
             summary.skipped.append(job.target)
         else:
             open_jobs.append((job, picture_pixels(job.source)))

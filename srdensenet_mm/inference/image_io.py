@@ -1,14 +1,13 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Pictures in files, with their orientation and colour profile.
 
-OpenCV decodes and encodes, because it alone keeps 16 bits in all channels.
-Pillow tells what OpenCV does not: damage, EXIF orientation, ICC profile.
+OpenCV decodes and encodes, because it alone keeps 16 bits in all channels;
+:mod:`.decoding` mends what it hands out wrong. Pillow tells what OpenCV does
+not: damage, EXIF orientation, ICC profile.
 """
 import io
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from PIL import Image, UnidentifiedImageError
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 
+from .decoding import damaged, decode, open_with_pillow
+
 _EXIF_ORIENTATION = 0x0112
 # Formats that Pillow decodes whatever their variant: what it says of their
 # damage is true.
 _WELL_KNOWN = ('PNG', 'JPEG', 'WEBP', 'BMP', 'PPM')
-# OpenCV hands out the channels of these TIFFs as if they were BGR(A).
-_NOT_RGB_IN_TIFF = ('CMYK', 'LAB')
 _PROFILE_SPACE = {1: b'GRAY', 3: b'RGB ', 4: b'RGB '}
 # A PNG begins with its signature (8 bytes) and the chunk IHDR (25).
 _AFTER_IHDR = 33
@@ -48,15 +47,18 @@ def read_picture(path: str | Path) -> Picture:
     """Read a picture file.
 
     Palettes are resolved, transparency becomes alpha (of gray pictures too:
-    BGRA with three equal colours), CMYK JPEGs become BGR
-    (and lose their profile, which is not one of BGR), the EXIF orientation is
-    carried out, of several frames the first is taken.
+    BGRA with three equal colours), colours that alpha was multiplied into are
+    divided by it, CMYK JPEGs become BGR (and lose their profile, which is not
+    one of BGR), PGMs and PPMs of any highest value are rescaled to 255 or
+    65535. The EXIF orientation is carried out where it can be read, of several
+    frames the first is taken.
 
     Args:
         path (str | Path): A file in a format that OpenCV reads.
 
     Raises:
-        UserError: It cannot be read, is damaged or truncated, or no picture.
+        UserError: It cannot be read, is damaged or truncated, no picture, or of
+            a kind that would not be read rightly.
     """
     try:
         data = Path(path).read_bytes()
@@ -68,13 +70,9 @@ def read_picture(path: str | Path) -> Picture:
         raise UserError(f'{path}: is empty')
 
     facts = _facts(path, data)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise UserError(f'{path}: cannot be decoded ({error.err or error})') from error
-    if pixels is None:
-        raise UserError(f'{path}: is damaged, or not a picture that OpenCV can read')
-
+    pixels = decode(path, data)
+    if facts.opaque and pixels.ndim == 3:
+        pixels = pixels[..., :3]
     if facts.transparent_gray is not None and pixels.ndim == 2:
         # The one kind of transparency that OpenCV does not resolve.
         alpha = np.where(pixels == facts.transparent_gray, 0, np.iinfo(pixels.dtype).max)
@@ -112,9 +110,9 @@ def write_png(path: str | Path, picture: Picture) -> None:
 def picture_pixels(path: str | Path) -> int:
     """The number of pixels that a file's header tells, 0 where it tells none."""
     try:
-        with _any_size(), Image.open(path) as image:
+        with open_with_pillow(path) as image:
             return image.width * image.height
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # of many kinds, by format: MemoryError too
         return 0
 
 
@@ -123,35 +121,41 @@ class _Facts:
     orientation: int = 1
     icc_profile: bytes | None = None
     transparent_gray: int | None = None
+    opaque: bool = False
 
 
 def _facts(path: str | Path, data: bytes) -> _Facts:
     """What Pillow knows of a picture; nothing of formats that it does not know."""
     known = True
     try:
-        with _any_size(), Image.open(io.BytesIO(data)) as image:
-            known, mode, tiff = image.format in _WELL_KNOWN, image.mode, image.format == 'TIFF'
-            if tiff and mode in _NOT_RGB_IN_TIFF:
-                raise UserError(f'{path}: is a TIFF in {mode}, convert it to RGB first')
-            facts = _Facts(
-                # OpenCV itself carries out the orientation of a TIFF.
-                1 if tiff else image.getexif().get(_EXIF_ORIENTATION, 1),
-                image.info.get('icc_profile'))
+        with open_with_pillow(io.BytesIO(data)) as image:
+            known, mode = image.format in _WELL_KNOWN, image.mode
+            # A BMP may have a fourth byte in a pixel that is not alpha.
+            facts = _Facts(icc_profile=image.info.get('icc_profile'),
+                           opaque=image.format == 'BMP' and mode == 'RGB')
             if image.format == 'PNG' and mode in ('1', 'L', 'I;16'):
                 facts.transparent_gray = _scaled_gray(image.info.get('transparency'), data)
             if known:
                 # An eighth of the size is quicker, and all of the file is read.
                 image.draft('L', (max(1, image.width // 8), max(1, image.height // 8)))
                 image.load()
+            if image.format != 'TIFF':  # which is decoded upright
+                facts.orientation = _orientation(image)
             return facts
     except UnidentifiedImageError:
         return _Facts()
-    except UserError:
-        raise
     except Exception as error:  # of many kinds, by format
         if not known:
             return _Facts()
-        raise UserError(f'{path}: is damaged or truncated ({error})') from error
+        raise damaged(path, error) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation; 1, upright, where EXIF is none or cannot be read."""
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # of many kinds; the pixels may well be good
+        return 1
 
 
 def _scaled_gray(value: int | None, png: bytes) -> int | None:
@@ -160,16 +164,6 @@ def _scaled_gray(value: int | None, png: bytes) -> int | None:
     if value is None or depth >= 8 or value >= 2**depth:
         return value
     return value * (255 // (2**depth - 1))
-
-
-@contextmanager
-def _any_size() -> Iterator[None]:
-    """Let Pillow open large pictures; OpenCV has a limit of its own."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Picture files: orientation, profile, damage, and the command line."""
+import errno
 import io
+import os
 import runpy
 import struct
 import sys
@@ -11,13 +13,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from srdensenet_mm.checkpoints import save_network
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.inference import Upscaler
-from srdensenet_mm.inference.folder import find_jobs
-from srdensenet_mm.inference.image_io import Picture, read_picture, write_png
+from srdensenet_mm.inference.folder import find_jobs, prepare_output, upscale_files
+from srdensenet_mm.inference.image_io import Picture, picture_pixels, read_picture, write_png
 from srdensenet_mm.models import SRDenseNet
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +105,58 @@ def test_damaged_files(tmp_path):
         read_picture(tmp_path / 'none.png')
 
 
+@pytest.mark.parametrize('suffix', ['png', 'jpg', 'webp'])
+@pytest.mark.parametrize('exif', [
+    b'Exif\0\0garbage!!', b'hello there', b'Exif\0\0II*\0\xff\xff\xff\xff'])
+def test_an_exif_that_cannot_be_read_spoils_no_pixels(tmp_path, recwarn, suffix, exif):
+    image = Image.fromarray(cv2.resize(noise(4, 4, 3), (9, 6)))
+    image.save(tmp_path / f'good.{suffix}')
+    image.save(tmp_path / f'odd.{suffix}', exif=exif)
+    np.testing.assert_array_equal(read_picture(tmp_path / f'odd.{suffix}').pixels,
+                                  read_picture(tmp_path / f'good.{suffix}').pixels)
+    assert picture_pixels(tmp_path / f'odd.{suffix}') == 54 and not recwarn
+
+
+def test_pillow_raises_where_an_exif_cannot_be_read(tmp_path, monkeypatch):
+    pixels = noise(5, 7, 3)
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+
+    def getexif(self):
+        raise MemoryError
+    monkeypatch.setattr(Image.Image, 'getexif', getexif)
+    np.testing.assert_array_equal(read_picture(tmp_path / 'a.png').pixels, pixels[..., ::-1])
+
+
+def test_long_texts_in_a_png(tmp_path):
+    pixels = noise(5, 7, 3)
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text('a', 'a' * 2_000_000, zip=True)
+    texts.add_itxt('b', 'b' * 2_000_000, zip=True)
+    Image.fromarray(pixels).save(tmp_path / 'a.png', pnginfo=texts)
+    limits = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    np.testing.assert_array_equal(read_picture(tmp_path / 'a.png').pixels, pixels[..., ::-1])
+    assert picture_pixels(tmp_path / 'a.png') == 35
+    assert limits == (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
+
+
+def test_damage_that_is_out_of_memory_stops_no_folder(tmp_path, monkeypatch):
+    Image.fromarray(noise(5, 7)).save(tmp_path / 'good.png')
+    (tmp_path / 'huge.jp2').write_bytes(b'huge')
+    pillow_open = Image.open
+
+    def opens(source):
+        with open(source, 'rb') if isinstance(source, Path) else io.BytesIO(
+                source.getvalue()) as file:
+            if file.read(4) == b'huge':
+                raise MemoryError
+        return pillow_open(source)
+    monkeypatch.setattr(Image, 'open', opens)
+    jobs = find_jobs([str(tmp_path)], tmp_path / 'out')
+    summary = upscale_files(jobs, lambda pixels, progress: pixels)
+    assert [path.name for path in summary.written] == ['good.png']
+    assert summary.failed == [f'{tmp_path / "huge.jp2"}: is damaged or truncated (MemoryError)']
+
+
 def test_places_and_collisions(tmp_path):
     for name in ('in/a.png', 'in/sub/b.jpg', 'in/.hidden/c.png', 'in/note.txt', 'in/out/old.png'):
         path = tmp_path / name
@@ -131,6 +185,50 @@ def test_files_that_are_not_there_are_found_out_later(tmp_path):
     assert job.source == tmp_path / 'gone.png'
     with pytest.raises(UserError, match='both become'):
         find_jobs([str(tmp_path / name / 'gone.png') for name in 'xy'], tmp_path / 'out')
+
+
+def test_names_too_long_are_found_out_later(tmp_path):
+    Image.fromarray(noise(5, 7)).save(tmp_path / 'good.png')
+    long = tmp_path / ('x' * 300) / 'a.png'
+    jobs = find_jobs([str(long), str(tmp_path / 'good.png'), f'{tmp_path}/good*'], tmp_path / 'out')
+    summary = upscale_files(jobs, lambda pixels, progress: pixels)
+    assert [path.name for path in summary.written] == ['good.png']
+    line, = summary.failed
+    assert line.startswith(f'{long}: cannot be read (') and '\n' not in line
+    with pytest.raises(UserError, match='no picture there'):
+        find_jobs([f'{long}*'], tmp_path / 'out')
+
+    out = tmp_path / ('y' * 300)
+    job, = find_jobs([str(tmp_path / 'good.png')], out)
+    with pytest.raises(UserError, match='--out .*yyy: cannot be made'):
+        prepare_output(out)
+    summary = upscale_files([job], lambda pixels, progress: pixels)
+    assert len(summary.failed) == 1 and 'cannot be written (' in summary.failed[0]
+
+
+def test_forbidden_folders_are_found_out_later(tmp_path, monkeypatch):
+    # The superuser meets no folder like this.
+    forbidden, real_stat, real_open = str(tmp_path / 'forbidden'), os.stat, io.open
+
+    def refuse(real):
+        def call(path, *args, **kwargs):
+            if str(path).startswith(forbidden):
+                raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+            return real(path, *args, **kwargs)
+        return call
+    monkeypatch.setattr(os, 'stat', refuse(real_stat))
+    monkeypatch.setattr(io, 'open', refuse(real_open))
+    job, = find_jobs([f'{forbidden}/a.png'], f'{forbidden}/out')
+    summary = upscale_files([job], lambda pixels, progress: pixels)
+    assert summary.failed == [f'{forbidden}/a.png: cannot be read (Permission denied)']
+
+
+def test_an_empty_input_is_not_the_current_folder(tmp_path, monkeypatch):
+    Image.fromarray(noise(5, 7)).save(tmp_path / 'a.png')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match='an input is empty'):
+        find_jobs(['a.png', ''], 'out')
+    assert len(find_jobs(['.'], 'out')) == 1
 
 
 @pytest.mark.parametrize('depth', [1, 2, 4, 8, 16])
