@@ -12,7 +12,7 @@ from .errors import UserError
 
 # Package -> (lowest version that works, first version that does not).
 REQUIRED = {
-    'torch': ('2.5.0', '3.0.0'),
+    'torch': ('2.6.0', '3.0.0'),  # before, add_safe_globals takes no renamed functions
     'mmengine': ('0.10.0', '1.0.0'),
     'mmcv': ('2.0.0', '2.2.0'),
     'mmagic': ('1.2.0', '2.0.0'),
@@ -143,8 +143,6 @@ def allow_runner_checkpoints() -> None:
     import numpy as np
     import torch
     from mmengine.logging.history_buffer import HistoryBuffer
-    if not hasattr(torch.serialization, 'add_safe_globals'):
-        return
     torch.serialization.add_safe_globals([
         HistoryBuffer,
         np.core.multiarray._reconstruct,
