@@ -68,7 +68,8 @@ class SaveOnSignalHook(Hook):
         self._received = number
         # What signals every process of a job, as Slurm does, ends the data
         # loader's workers too, which torch would raise an error of anywhere.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Python would print a traceback of a signal that is on its way to SIG_DFL.
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if get_world_size() > 1 and (runner.iter + 1) % self.interval:
