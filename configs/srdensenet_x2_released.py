@@ -1,4 +1,4 @@
-"""The published x2 weights, fine-tuned from the published x4 ones.
+"""The published x2 weights, fine-tuned from the x4 ones before the last phase.
 
     python tools/train.py configs/srdensenet_x2_released.py
 """
@@ -10,7 +10,7 @@ _base_ = [
 ]
 model = dict(generator=dict(upscale_factor=2))
 # The second of its two deconvolutions has no place here.
-load_from = 'checkpoints/srdensenet_x4-c2b1f27f.pth'
+load_from = 'checkpoints/srdensenet_x4-8c43b9a8.pth'
 
 train_dataloader = dict(
     batch_size=8,

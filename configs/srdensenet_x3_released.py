@@ -1,4 +1,4 @@
-r"""The published x3 weights, fine-tuned from the published x4 ones.
+r"""The published x3 weights, fine-tuned from the x4 ones before the last phase.
 
     python tools/train.py configs/srdensenet_x3_released.py
 
@@ -16,7 +16,7 @@ _base_ = [
 ]
 model = dict(generator=dict(upscale_factor=3))
 # Its deconvolutions are of stride 2, so that the one of stride 3 begins anew.
-load_from = 'checkpoints/srdensenet_x4-c2b1f27f.pth'
+load_from = 'checkpoints/srdensenet_x4-8c43b9a8.pth'
 
 train_dataloader = dict(
     batch_size=8,

@@ -7,7 +7,7 @@ again, it goes on from the published weights. It needs no optimizer state of the
 it can run wherever there are hours to spare.
 """
 _base_ = './srdensenet_x4_released_decay.py'
-load_from = 'checkpoints/srdensenet_x4-c2b1f27f.pth'
+load_from = 'checkpoints/srdensenet_x4-8c43b9a8.pth'
 
 optim_wrapper = dict(optimizer=dict(lr=4e-4))
 max_iters = 3600

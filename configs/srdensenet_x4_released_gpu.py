@@ -9,7 +9,7 @@ iterations on all pictures, until the machine was lost, then 2,350 from their av
 falling to 0, with 100 pictures of BSD400: 39,140 steps of 64 patches in 8 minutes.
 """
 _base_ = './srdensenet_x4_released_decay.py'
-load_from = 'checkpoints/srdensenet_x4-c2b1f27f.pth'
+load_from = 'checkpoints/srdensenet_x4-8c43b9a8.pth'
 
 gt_patch_size = 128
 train_dataloader = dict(

@@ -12,7 +12,7 @@ batched and a backend prepares for one shape: the outer ones, which need no
 margin on the picture's side, yield more.
 
 A smaller margin saves time and leaves an error, as
-``python benchmarks/overlap.py checkpoints/srdensenet_x4-c2b1f27f.pth
+``python benchmarks/overlap.py checkpoints/srdensenet_x4-8c43b9a8.pth
 data/Set14/LRbicx4/img_002.png`` measures it: tiles of 32 LR pixels against the whole picture of
 180x144, in levels of 8 bits, for the published weights (reach 66). They hardly use what is far
 away; weights trained for longer may, so measure yours.
@@ -20,9 +20,9 @@ away; weights trained for longer may, so measure yours.
 ===================  =====  =====  =====  =====  =====  =====
 overlap, LR pixels       0      4      8     16     32     66
 ===================  =====  =====  =====  =====  =====  =====
-largest difference   56.86  10.66   0.91   0.00   0.00   0.00
-mean difference      0.449  0.035  0.001  0.000  0.000  0.000
-off by half a level  16.9%  1.45%  0.00%     0%     0%     0%
+largest difference   58.40   8.67   0.75   0.00   0.00   0.00
+mean difference      0.443  0.035  0.001  0.000  0.000  0.000
+off by half a level  17.1%  1.41%  0.00%     0%     0%     0%
 ===================  =====  =====  =====  =====  =====  =====
 """
 from collections.abc import Callable, Iterator
