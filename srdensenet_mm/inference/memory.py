@@ -100,7 +100,7 @@ def bytes_per_pixel(function: Callable[[Tensor], Tensor], inputs_channels: int,
     """
     found = 0.
     for side in _TRIALS:
-        if found * side**2 > limit:
+        if found and found * side**2 > limit:
             break
         found = peak_bytes(function, torch.zeros(1, inputs_channels, side, side)) / side**2
     return found

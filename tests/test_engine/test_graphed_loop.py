@@ -9,6 +9,7 @@ import torch
 from mmagic.structures import DataSample
 from mmagic_layout import write_hr_folder
 from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import DefaultScope
 
 from srdensenet_mm.engine import AutocastOptimWrapper, MuonWithAdam
 from srdensenet_mm.engine.graphed_loop import GraphedStep, GraphedTrainLoop, check_capturable
@@ -22,10 +23,12 @@ SMALL = dict(mid_channels=16, num_blocks=1, num_layers=2, growth_rate=16, bottle
 
 def luma_model(**preprocessor):
     torch.manual_seed(0)
-    return LumaEditModel(
-        dict(type='SRDenseNet', **SMALL), dict(type='L1Loss'),
-        data_preprocessor=dict(dict(type='DataPreprocessor', mean=[0.], std=[255.]),
-                               **preprocessor))
+    # A training in this process may have left another scope.
+    with DefaultScope.overwrite_default_scope('mmagic'):
+        return LumaEditModel(
+            dict(type='SRDenseNet', **SMALL), dict(type='L1Loss'),
+            data_preprocessor=dict(dict(type='DataPreprocessor', mean=[0.], std=[255.]),
+                                   **preprocessor))
 
 
 def wrapper_for(model, **settings):
