@@ -50,7 +50,8 @@ def test_bytes_per_pixel():
 
 
 @pytest.mark.parametrize('limit, sides', [
-    (-1, [24]), (0, [24]), (15 * 4 * 48**2 - 1, [24]), (15 * 4 * 48**2, [24, 48]), (math.inf, [24, 48, 96])])
+    (-1, [24]), (0, [24]), (15 * 4 * 48**2 - 1, [24]), (15 * 4 * 48**2, [24, 48]),
+    (math.inf, [24, 48, 96])])
 def test_a_trial_keeps_to_the_limit(limit, sides):
     tried = []
 
