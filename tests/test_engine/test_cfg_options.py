@@ -50,4 +50,5 @@ def test_mistakes_are_named(text, reason, capsys):
     with pytest.raises(SystemExit) as ended:
         read(text)
     assert ended.value.code == 2
-    assert f'error: --cfg-options {text}: ' in capsys.readouterr().err and reason
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f'error: --cfg-options {text}: ' in line and reason in line
