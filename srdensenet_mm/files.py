@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Writing files so that no reader ever meets half of one."""
+"""Folders to write to, and files of which no reader ever meets half."""
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +11,22 @@ from .errors import UserError
 # The process' file mask can only be read by setting it, which no other thread may see.
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder, where it is not there, before anything is computed for it.
+
+    Raises:
+        UserError: It cannot be made or written to.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{path}: cannot be made ({error.strerror})') from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UserError(f'{path}: cannot be written to')
+    return path
 
 
 @contextmanager

@@ -112,8 +112,8 @@ class HRFolderDataset(BaseDataset):
         """Find the pictures, and decode those that the cache holds."""
         if self._fully_initialized:
             return
-        self.min_size = max(self.min_size or 1, *(
-            getattr(step, 'gt_patch_size', 1) for step in self.pipeline.transforms), 1)
+        self.min_size = max([self.min_size or 1, *(
+            getattr(step, 'gt_patch_size', 1) for step in self.pipeline.transforms)])
         super().full_init()
         self._fill_cache()
 

@@ -1,7 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """From a recipe to a Runner that trains or tests: what the tools call."""
 import errno
-import os
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from mmengine.runner import Runner
 from srdensenet_mm.checkpoints.reading import read_checkpoint
 from srdensenet_mm.compat import init_distributed, keep_freed_memory
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.files import atomic_write
+from srdensenet_mm.files import atomic_write, make_folder
 
 from .config_checks import check_data, check_sections, clear_errors, read_config
 from .loading import CheckpointKeysHook, find_whole_checkpoint, load_for_test
@@ -152,13 +151,10 @@ def build_runner(cfg: Config) -> Runner:
     """
     init_distributed(cfg)
     try:
-        os.makedirs(cfg.work_dir, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'{cfg.work_dir}: cannot be made ({error.strerror}): name another '
-                        'folder for logs and checkpoints with --work-dir') from error
-    if not os.access(cfg.work_dir, os.W_OK):
-        raise UserError(f'{cfg.work_dir}: cannot be written: name another folder for logs and '
-                        'checkpoints with --work-dir')
+        make_folder(cfg.work_dir)
+    except UserError as error:
+        raise UserError(f'{error}: name another folder for logs and checkpoints with '
+                        '--work-dir') from error
     with clear_errors(cfg):
         return Runner.from_cfg(cfg)
 

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.files import make_folder
 
 from .image_io import Picture, picture_pixels, read_picture, write_png
 
@@ -211,11 +212,7 @@ def prepare_output(out: str | Path) -> Path:
     Raises:
         UserError: It cannot be made or written to.
     """
-    out = Path(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'--out {out}: cannot be made ({error.strerror})') from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise UserError(f'--out {out}: cannot be written to')
-    return out
+        return make_folder(out)
+    except UserError as error:
+        raise UserError(f'--out {error}') from error

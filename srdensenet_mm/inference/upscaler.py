@@ -267,7 +267,8 @@ class Upscaler:
             return pixels
         if self.max_memory is None and self.device.type == 'cpu' and self.overlap is not None:
             budget = min(budget, _DEFAULT_LIMIT)
-        return int((budget - memory.OVERHEAD) / self._need_per_pixel(budget - memory.OVERHEAD))
+        room = budget - memory.OVERHEAD
+        return int(room / self._need_per_pixel(room))
 
     def _beside(self, out_bytes: int) -> int:
         """Memory that a call takes on the device however small the tiles are."""
