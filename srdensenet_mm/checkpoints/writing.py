@@ -38,9 +38,10 @@ def save_network(network: nn.Module,
         UserError: The file cannot be written or has another suffix.
         ValueError: The config is needed, or does not describe the network.
     """
-    config = complete_config(config or network_config(network))
-    build_network(config, network.state_dict())
-    meta = dict(meta, network=config, colour=colour_of(config, colour))
+    described = complete_config(config or network_config(network))
+    if config:  # what was read off the network is its own
+        build_network(described, network.state_dict())
+    meta = dict(meta, network=described, colour=colour_of(described, colour))
     write_file(path, ready_file(network.state_dict(), meta, Path(path).suffix))
 
 
