@@ -93,7 +93,7 @@ def write_bad(folder: Path) -> dict:
     write(folder / 'narrow.png', make_rgb(height=HEIGHT, width=11))
     reasons = dict.fromkeys(['cut.png', 'damaged.png', 'half.jpeg', 'text.png'], 'no picture')
     reasons.update({
-        'nothing.png': '0 bytes', 'dangling.png': 'cannot be read', 'float.tiff': 'float32',
+        'nothing.png': '0 bytes', 'dangling.png': 'cannot be read', 'float.tiff': 'of a rare kind',
         'one pixel.png': '1x1', 'narrow.png': '11x50'})
     return {folder / name: reason for name, reason in reasons.items()}
 

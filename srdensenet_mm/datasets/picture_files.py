@@ -8,8 +8,11 @@ import cv2
 import numpy as np
 from mmengine.fileio import get
 
+from srdensenet_mm.decoding import decode
 from srdensenet_mm.errors import UserError
 
+# By the number of channels.
+_TO_RGB = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
 # What OpenCV reads on every platform.
 EXTENSIONS = frozenset({
     '.png', '.jpg', '.jpeg', '.jpe', '.jp2', '.bmp', '.dib', '.tif', '.tiff', '.webp', '.ppm',
@@ -74,8 +77,9 @@ def read_rgb(path: str | Path) -> np.ndarray:
     - Grayscale becomes three equal channels (Set14's ``img_003``).
     - Alpha is dropped: the colours below it stay, nothing is blended.
     - 16 bits become 8: divided by 257 and rounded.
+    - PGMs and PPMs of another highest value are rescaled to 255.
     - Palette and CMYK pictures become what OpenCV makes of them.
-    - A JPEG's EXIF orientation is applied, as OpenCV does by default.
+    - The EXIF orientation is applied, as OpenCV does by default.
     - Of an animation or several pages, the first picture counts.
 
     Args:
@@ -85,8 +89,9 @@ def read_rgb(path: str | Path) -> np.ndarray:
         np.ndarray: uint8, shape (H, W, 3), RGB, 0..255.
 
     Raises:
-        UserError: The file cannot be read, is no picture, is damaged, or holds
-            floating-point values.
+        UserError: The file cannot be read, is no picture, is damaged, holds
+            floating-point values, or is a TIFF of a kind that would not be read
+            rightly.
     """
     try:
         content = get(str(path))
@@ -94,15 +99,9 @@ def read_rgb(path: str | Path) -> np.ndarray:
         raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
     if not content:
         raise UserError(f'{path}: is empty (0 bytes)')
-    try:
-        image = cv2.imdecode(
-            np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error as error:
-        raise UserError(f'{path}: OpenCV cannot decode it ({error.err})') from error
-    if image is None:
-        raise UserError(f'{path}: is no picture that OpenCV reads, or is damaged or cut short')
+    image = decode(path, content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image.dtype == np.uint16:
         image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif image.dtype != np.uint8:
         raise UserError(f'{path}: holds {image.dtype} values; give 8 or 16 bits a channel')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(image, _TO_RGB[1 if image.ndim == 2 else image.shape[2]])

@@ -2,7 +2,7 @@
 """Pictures in files, with their orientation and colour profile.
 
 OpenCV decodes and encodes, because it alone keeps 16 bits in all channels;
-:mod:`.decoding` mends what it hands out wrong. Pillow tells what OpenCV does
+:mod:`srdensenet_mm.decoding` mends what it hands out wrong. Pillow tells what OpenCV does
 not: damage, EXIF orientation, ICC profile.
 """
 import io
@@ -15,10 +15,9 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from srdensenet_mm.decoding import damaged, decode, open_with_pillow
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
-
-from .decoding import damaged, decode, open_with_pillow
 
 _EXIF_ORIENTATION = 0x0112
 # Formats that Pillow decodes whatever their variant: what it says of their

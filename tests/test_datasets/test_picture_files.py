@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from picture_corpus import as_nobody, make_rgb, write, write_bad, write_good
+from PIL import Image
 
 from srdensenet_mm.datasets import find_pictures, read_rgb
 from srdensenet_mm.errors import UserError
@@ -32,6 +33,25 @@ def test_every_sort_of_bad_picture_is_named(tmp_path):
             read_rgb(path)
         message = str(error.value)
         assert str(path) in message and reason in message and '\n' not in message, message
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_alpha_of_a_tiff_is_dropped(tmp_path, dtype):
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (9, 7, 4), dtype, True)
+    expected = pixels if dtype is np.uint8 else np.floor(pixels / 257 + 0.5).astype(np.uint8)
+    np.testing.assert_array_equal(
+        read_rgb(write(tmp_path / 'a.tif', pixels)), expected[..., :3])
+    if dtype is np.uint8:
+        Image.fromarray(pixels[..., 2:], 'LA').save(tmp_path / 'gray.tif')
+        np.testing.assert_array_equal(
+            read_rgb(tmp_path / 'gray.tif'), pixels[..., [2, 2, 2]])
+
+
+def test_portable_maps_are_rescaled(tmp_path):
+    (tmp_path / 'a.pgm').write_bytes(b'P5 4 1 100\n\x00\x64\x19\x32')
+    assert read_rgb(tmp_path / 'a.pgm').tolist() == [[[v] * 3 for v in (0, 255, 64, 128)]]
+    (tmp_path / 'b.ppm').write_bytes(b'P6 1 1 1023\n\x00\x00\x03\xff\x02\x00')
+    assert read_rgb(tmp_path / 'b.ppm').tolist() == [[[0, 255, 128]]]
 
 
 def test_a_very_wide_picture(tmp_path):

@@ -1,6 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Kinds of pictures that OpenCV alone does not hand out as they are."""
 import struct
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import cv2
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from srdensenet_mm.decoding import decode
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.inference.image_io import read_picture, write_png
 
@@ -227,3 +230,14 @@ def test_a_damaged_tiff(tmp_path, extra):
     (tmp_path / 'a.tif').write_bytes(data[:100])
     with pytest.raises(UserError, match='a.tif: is damaged'):
         read_picture(tmp_path / 'a.tif')
+
+
+def test_threads_leave_pillow_as_it_was(tmp_path):
+    pixels = noise(5, 7, 4)
+    tiff(tmp_path / 'a.tif', pixels, RGB, UNASSOCIATED)
+    data = (tmp_path / 'a.tif').read_bytes()
+    before = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: decode('a.tif', data), range(400)):
+            np.testing.assert_array_equal(found, pixels[..., [2, 1, 0, 3]])
+    assert before[0] is not None and before == (Image.MAX_IMAGE_PIXELS, list(warnings.filters))

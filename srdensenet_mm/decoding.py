@@ -6,6 +6,7 @@ alpha, and makes negatives. What cannot be mended in a few lines is refused.
 """
 import io
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from srdensenet_mm.errors import UserError
 
+_PILLOW = threading.RLock()
 _TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 # Bytes that the texts in a PNG may unpack to; Pillow's own limit is 1 MiB.
 _MAX_TEXT = 2**28
@@ -39,17 +41,19 @@ _TIFF_KINDS = {
 }
 
 
-def decode(path: str | Path, data: bytes) -> np.ndarray:
+def decode(path: str | Path, data: bytes, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
     """Decode a picture file.
 
     Args:
         path (str | Path): Its name, for messages.
         data (bytes): Its content.
+        flags (int): OpenCV's ``IMREAD_...``; of TIFFs, which come as with
+            ``IMREAD_UNCHANGED``, none counts.
 
     Returns:
-        np.ndarray: As OpenCV's ``IMREAD_UNCHANGED``, with values of the type's
-        full range and colours that alpha is not multiplied into. TIFFs are
-        upright, and gray with alpha is BGRA.
+        np.ndarray: As OpenCV's ``imdecode``, with values of the type's full
+        range and colours that alpha is not multiplied into. TIFFs are upright,
+        and gray with alpha is BGRA.
 
     Raises:
         UserError: It is damaged, no picture, or of a kind that would not be
@@ -60,7 +64,7 @@ def decode(path: str | Path, data: bytes) -> np.ndarray:
     if data.startswith(b'P7'):
         # Its red and blue would be exchanged.
         raise UserError(f'{path}: is a PAM, convert it to PNG first')
-    pixels = _by_opencv(path, data)
+    pixels = _by_opencv(path, data, flags)
     header = _PNM_HEADER.match(data)
     if header is None:
         return pixels
@@ -69,19 +73,24 @@ def decode(path: str | Path, data: bytes) -> np.ndarray:
 
 @contextmanager
 def open_with_pillow(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
-    """Open a picture however large it and its texts are, without warnings of its metadata."""
-    limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
-    # For pixels, OpenCV has a limit of its own.
-    Image.MAX_IMAGE_PIXELS = None
-    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _MAX_TEXT
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            with Image.open(source) as image:
-                yield image
-    finally:
-        (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK,
-         PngImagePlugin.MAX_TEXT_MEMORY) = limits
+    """Open a picture however large it and its texts are, without warnings of its metadata.
+
+    One thread at a time: the limits and the warnings are the process's.
+    """
+    with _PILLOW:
+        limits = (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK,
+                  PngImagePlugin.MAX_TEXT_MEMORY)
+        # For pixels, OpenCV has a limit of its own.
+        Image.MAX_IMAGE_PIXELS = None
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _MAX_TEXT
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                with Image.open(source) as image:
+                    yield image
+        finally:
+            (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK,
+             PngImagePlugin.MAX_TEXT_MEMORY) = limits
 
 
 def damaged(path: str | Path, error: Exception) -> UserError:
@@ -89,13 +98,13 @@ def damaged(path: str | Path, error: Exception) -> UserError:
     return UserError(f'{path}: is damaged or truncated ({str(error) or type(error).__name__})')
 
 
-def _by_opencv(path: str | Path, data: bytes) -> np.ndarray:
+def _by_opencv(path: str | Path, data: bytes, flags: int) -> np.ndarray:
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise UserError(f'{path}: cannot be decoded ({error.err or error})') from error
     if pixels is None:
-        raise UserError(f'{path}: is damaged, or not a picture that OpenCV can read')
+        raise UserError(f'{path}: is no picture that OpenCV reads, or is damaged or cut short')
     return pixels
 
 
@@ -131,7 +140,7 @@ def _tiff(path: str | Path, data: bytes) -> np.ndarray:
         # OpenCV would drop alpha, or multiply it in.
         pixels = _by_pillow(path, data)
     else:
-        pixels = _by_opencv(path, data)
+        pixels = _by_opencv(path, data, cv2.IMREAD_UNCHANGED)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if pixels.dtype != (np.uint8 if kind.bits <= 8 else np.uint16) or channels != kind.channels:
         raise _rare_tiff(path, kind)
