@@ -61,10 +61,10 @@ class DenseBlock(BaseModule):
         Returns:
             Tensor: Shape (N, out_channels, H, W).
         """
-        return self._grow(0, len(self.layers), first)
+        return _side_by_side(self._grow(0, len(self.layers), first))
 
-    def _grow(self, start: int, stop: int, sums: Tensor) -> Tensor:
-        """The outputs of layers ``start`` to ``stop - 1``, side by side.
+    def _grow(self, start: int, stop: int, sums: Tensor) -> list[Tensor]:
+        """The outputs of layers ``start`` to ``stop - 1``, oldest first, in pieces.
 
         Convolution is linear in its input channels. So the outputs of the
         earlier half of these layers are convolved with what reads them of all
@@ -80,11 +80,11 @@ class DenseBlock(BaseModule):
                 the output of the first convolution alone.
         """
         if stop - start == 1:
-            return F.relu(sums)
+            return [F.relu(sums)]
         middle = (start + stop) // 2
         width = self.layers[0].out_channels
         own = width * (middle - start)
-        earlier = self._grow(start, middle, sums[:, :own])
+        earlier = _side_by_side(self._grow(start, middle, sums[:, :own]))
         readers = list(self.layers)[middle:stop]
         later = F.conv2d(
             earlier,
@@ -92,4 +92,9 @@ class DenseBlock(BaseModule):
             None if start else torch.cat([reader.bias for reader in readers]), padding=1)
         if start:
             later.add_(sums[:, own:])
-        return torch.cat([earlier, self._grow(middle, stop, later)], dim=1)
+        return [earlier, *self._grow(middle, stop, later)]
+
+
+def _side_by_side(pieces: list[Tensor]) -> Tensor:
+    # torch.cat copies a single one, too.
+    return torch.cat(pieces, dim=1) if len(pieces) > 1 else pieces[0]
