@@ -16,8 +16,8 @@ Folders below HR_FOLDER are searched too. All formats are read that OpenCV reads
   EXIF orientation is applied
   floating point   is refused
 A picture that is broken, or smaller than 12 pixels, is named; the others are made, and the exit
-status is 1. Files newer than their picture are left alone; Ctrl-C and a second call go on where
-the first one stopped.
+status is 1. Files that bear their picture's time of modification are left alone; Ctrl-C and a
+second call go on where the first one stopped.
 
 DIV2K in MMagic's layout, from the HR pictures alone (DIV2K's sides are multiples of 12):
 
@@ -54,6 +54,10 @@ def main():
                              args.workers, progress=True)
     print(f'{args.out_folder}: {len(report.written)} pictures written, '
           f'{len(report.up_to_date)} were up to date, {len(report.failed)} failed')
+    if report.left_over:
+        print(f'{report.left_over[0]}: is of no picture in {args.hr_folder}'
+              f'{f", nor are {len(report.left_over) - 1} more" * (len(report.left_over) > 1)}; '
+              'remove it, with its LR pictures, unless it is to stay', file=sys.stderr)
     for line in failure_lines(report):
         print(f'failed: {line}', file=sys.stderr)
     return 1 if report.failed else 0

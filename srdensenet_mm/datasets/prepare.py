@@ -25,6 +25,8 @@ class PrepareReport:
     up_to_date: list[Path] = field(default_factory=list)
     #: Source -> why it could not be used, one line that names it.
     failed: dict[Path, str] = field(default_factory=dict)
+    #: GT pictures in the set that are of no source, and will be scored with the others.
+    left_over: list[Path] = field(default_factory=list)
 
 
 def gt_multiple(scale: int) -> int:
@@ -56,8 +58,10 @@ def prepare_dataset(hr_folder: str | Path,
     becomes of other formats is said at
     :func:`~srdensenet_mm.datasets.read_rgb`.
 
-    Each file appears whole or not at all. Files newer than their source are
-    left alone. A picture that cannot be used does not stop the others.
+    Each file appears whole or not at all, and bears its source's time of
+    modification: those that do are up to date and left alone. Where a GT is
+    made anew, so are all its LR pictures that are there. A picture that cannot
+    be used does not stop the others.
 
     Args:
         hr_folder (str | Path): Folder of HR pictures. Where ``out_folder`` lies
@@ -72,7 +76,7 @@ def prepare_dataset(hr_folder: str | Path,
             stderr.
 
     Returns:
-        PrepareReport: The pictures written, left alone and failed.
+        PrepareReport: The pictures written, left alone, failed and left over.
 
     Raises:
         UserError: The folder is missing or holds no picture, two pictures have
@@ -106,6 +110,10 @@ def prepare_dataset(hr_folder: str | Path,
     for paths in (report.written, report.up_to_date):
         paths.sort()
     report.failed = dict(sorted(report.failed.items()))
+    stems = {source.stem for source in sources}
+    report.left_over = sorted(
+        path for multiple in set(map(gt_multiple, scales))
+        for path in (out_folder / f'GTmod{multiple}').glob('*.png') if path.stem not in stems)
     return report
 
 
@@ -143,12 +151,20 @@ def _find_sources(hr_folder: str | Path, out_folder: Path) -> list[Path]:
 def _prepare_picture(source: Path, out_folder: Path, scales: list[int], overwrite: bool) -> bool:
     """True where something was written."""
     name = f'{source.stem}.png'
-    missing = [
-        scale for scale in scales
-        if overwrite or not all(
-            _is_newer(out_folder / folder / name, source)
-            for folder in (f'GTmod{gt_multiple(scale)}', f'LRbicx{scale}'))
-    ]
+    try:
+        time = source.stat().st_mtime_ns
+    except OSError as error:
+        raise _BadPicture(f'{source}: cannot be read ({error.strerror})') from error
+
+    def is_stale(folder: str) -> bool:
+        return overwrite or _time(out_folder / folder / name) != time
+
+    stale = {multiple: is_stale(f'GTmod{multiple}') for multiple in map(gt_multiple, scales)}
+    # An LR picture of another GT than the one beside it would be scored without a word.
+    twins = [scale for scale in _scales_made(out_folder, name) if stale.get(gt_multiple(scale))]
+    missing = [scale for scale in scales if stale[gt_multiple(scale)]
+               or is_stale(f'LRbicx{scale}')]
+    missing = sorted({*missing, *twins})
     if not missing:
         return False
     try:
@@ -156,20 +172,28 @@ def _prepare_picture(source: Path, out_folder: Path, scales: list[int], overwrit
     except UserError as error:
         raise _BadPicture(str(error)) from error
     crops = {multiple: _crop(picture, multiple, source) for multiple in map(gt_multiple, missing)}
-    # GT first: an LR without its twin would end a test run, the reverse does not.
-    for multiple, gt in crops.items():
-        _write_png(out_folder / f'GTmod{multiple}' / name, gt)
+    # GT last of all: until it is up to date, its LR pictures are made again.
     for scale in missing:
-        _write_png(
-            out_folder / f'LRbicx{scale}' / name, matlab_bicubic(crops[gt_multiple(scale)], scale))
+        _write_png(out_folder / f'LRbicx{scale}' / name,
+                   matlab_bicubic(crops[gt_multiple(scale)], scale), time)
+    for multiple, gt in crops.items():
+        if stale[multiple]:
+            _write_png(out_folder / f'GTmod{multiple}' / name, gt, time)
     return True
 
 
-def _is_newer(target: Path, source: Path) -> bool:
+def _time(path: Path) -> int | None:
     try:
-        return target.stat().st_mtime_ns >= source.stat().st_mtime_ns
-    except OSError:  # One is not there: treating the source will say so if it is the source.
-        return False
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _scales_made(out_folder: Path, name: str) -> list[int]:
+    """The scales at which a picture is in the set."""
+    folders = (folder for folder in out_folder.glob('LRbicx*') if (folder / name).exists())
+    scales = (folder.name.removeprefix('LRbicx') for folder in folders)
+    return [int(scale) for scale in scales if scale.isdecimal()]
 
 
 def _crop(picture: np.ndarray, multiple: int, source: Path) -> np.ndarray:
@@ -180,10 +204,11 @@ def _crop(picture: np.ndarray, multiple: int, source: Path) -> np.ndarray:
     return picture[:height, :width]
 
 
-def _write_png(path: Path, rgb: np.ndarray) -> None:
+def _write_png(path: Path, rgb: np.ndarray, time: int) -> None:
     content = cv2.imencode('.png', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
+        os.utime(temporary, ns=(time, time))
 
 
 def _printable(text: str) -> str:
