@@ -60,7 +60,8 @@ class HRFolderDataset(BaseDataset):
             shared among the processes that torchrun, Slurm or MPI starts on a
             machine.
         metainfo (dict, optional): MMEngine's.
-        **kwargs: Further arguments of MMEngine's ``BaseDataset``.
+        **kwargs: Further arguments of MMEngine's ``BaseDataset``, but those that
+            name or choose files.
 
     Raises:
         UserError: A folder is missing or holds no usable picture, a picture is
@@ -86,6 +87,11 @@ class HRFolderDataset(BaseDataset):
             raise UserError(f'cache_gib={cache_gib} must not be negative; 0 keeps no picture')
         if not shrink or not all(0 < size <= 1 for size in shrink):
             raise UserError(f'shrink={shrink} must hold sizes of more than 0 and at most 1')
+        for name in ('ann_file', 'data_prefix', 'filter_cfg'):
+            if kwargs.get(name):
+                raise UserError(f'{name}={kwargs[name]!r}: HRFolderDataset takes all pictures of '
+                                'its folders; make a folder of those that are to serve (of links, '
+                                'for example)')
         self.folders = [str(data_root)] if isinstance(data_root, (str, os.PathLike)) else list(
             map(str, data_root))
         self.min_size = min_size

@@ -37,8 +37,9 @@ def find_pictures(folders: str | Path | Sequence[str | Path]) -> list[Path]:
     """
     if isinstance(folders, (str, Path)):
         folders = [folders]
-    if not folders:
-        raise UserError('no folder of pictures was given')
+    if not folders or '' in folders:
+        # An empty name would mean the current folder, with all that is below it.
+        raise UserError("no folder of pictures was given, or '' for one")
     found: list[Path] = []
     for folder in map(Path, folders):
         if not os.path.isdir(folder):

@@ -207,6 +207,8 @@ def test_folders_and_settings_that_are_no_use(tmp_path):
         HRFolderDataset(tmp_path, on_bad_image='ignore')
     with pytest.raises(UserError, match='cache_gib=-1'):
         HRFolderDataset(tmp_path, cache_gib=-1)
+    with pytest.raises(UserError, match="ann_file='list.txt': HRFolderDataset takes all pictures"):
+        HRFolderDataset(tmp_path, ann_file='list.txt')
 
 
 def test_the_cache_keeps_to_its_limit_and_is_not_written_to(tmp_path):

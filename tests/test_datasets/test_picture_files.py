@@ -95,8 +95,9 @@ def test_folders_that_are_no_use(tmp_path):
     (tmp_path / 'empty' / 'notes.txt').write_text('x')
     with pytest.raises(UserError, match='empty: holds no picture'):
         find_pictures(tmp_path / 'empty')
-    with pytest.raises(UserError, match='no folder'):
-        find_pictures([])
+    for nothing in ([], '', ['', tmp_path]):
+        with pytest.raises(UserError, match='no folder of pictures was given'):
+            find_pictures(nothing)
 
 
 def test_what_may_not_be_read():
