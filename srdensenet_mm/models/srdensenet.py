@@ -259,5 +259,20 @@ def _build(cfg: dict, **offered) -> nn.Module:
     cls = MODELS.module_dict.get(kind) or MODELS.get(kind) if isinstance(kind, str) else kind
     if cls is None:
         raise ValueError(f'{kind!r} is not a registered module')
-    accepted = inspect.signature(cls).parameters
+    accepted = _arguments(cls)
     return cls(**{**{k: v for k, v in offered.items() if k in accepted}, **cfg})
+
+
+def _arguments(cls: type) -> set[str]:
+    """The names that a constructor takes, and those it passes on with ``**kwargs``."""
+    if not inspect.isclass(cls):  # a function can be registered too
+        return set(inspect.signature(cls).parameters)
+    names = set()
+    for one in inspect.getmro(cls):
+        if '__init__' not in vars(one):
+            continue
+        parameters = inspect.signature(one.__init__).parameters
+        names |= parameters.keys()
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return names

@@ -202,6 +202,26 @@ def test_upsampler_is_replaceable_by_config():
     assert net(torch.rand(1, 1, 5, 6)).shape == (1, 1, 20, 24)
 
 
+def test_parts_that_pass_their_arguments_on_are_given_them():
+
+    class Upsampler(DeconvUpsampler):
+
+        def __init__(self, slope=0.1, **kwargs):
+            super().__init__(**kwargs)
+
+    class Block(DenseBlock):
+
+        def __init__(self, *, rate=1, **kwargs):
+            super().__init__(**kwargs)
+
+    net = SRDenseNet(**dict(SMALL, upscale_factor=3), dense_block=dict(type=Block),
+                     upsampler=dict(type=Upsampler, slope=0.2))
+    plain = SRDenseNet(**dict(SMALL, upscale_factor=3))
+    assert {key: value.shape for key, value in net.state_dict().items()} == {
+        key: value.shape for key, value in plain.state_dict().items()}
+    assert net(torch.rand(1, 1, 5, 6)).shape == (1, 1, 15, 18)
+
+
 def test_foreign_dense_block_reads_the_concatenation():
 
     @MODELS.register_module(name='TestSumBlock', force=True)
