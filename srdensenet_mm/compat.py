@@ -195,7 +195,7 @@ def init_distributed(cfg) -> None:
     whatever machine, and its wrapper for data parallelism names one too. A
     Runner skips its own initialization where there is a process group
     already, so gloo's is made here, from the launcher's environment. With a
-    GPU, or without a launcher, nothing is done.
+    GPU that environment is only looked at; without a launcher, nothing is.
 
     Args:
         cfg (Config): A whole config; ``launcher`` is read, and where needed
@@ -211,7 +211,7 @@ def init_distributed(cfg) -> None:
     import torch
 
     launcher = cfg.get('launcher', 'none')
-    if launcher == 'none' or torch.cuda.is_available():
+    if launcher == 'none':
         return
     names = {
         'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
@@ -222,6 +222,8 @@ def init_distributed(cfg) -> None:
     if missing:
         raise UserError(f'--launcher {launcher}: {missing[0]} is not set in the environment; '
                         f'start through the launcher, e.g. tools/dist_train.sh CONFIG NUM_PROC')
+    if torch.cuda.is_available():
+        return
     for name, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), names, strict=True):
         os.environ[name] = os.environ[source]
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:

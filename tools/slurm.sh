@@ -12,8 +12,19 @@ slurm_run() {
         [ -x "$python" ] || python=python
     fi
     local gpus=${GPUS:-8} gpus_per_node=${GPUS_PER_NODE:-8}
+    local name
+    for name in gpus gpus_per_node; do
+        if ! [[ ${!name} =~ ^[0-9]+$ ]]; then
+            echo "error: ${name^^} is '${!name}', give a number" >&2
+            return 2
+        fi
+    done
     [ "$gpus_per_node" -le "$gpus" ] || gpus_per_node=$gpus
     ntasks=${NTASKS:-$gpus}
+    if ! [[ $ntasks =~ ^[1-9][0-9]*$ ]]; then
+        echo "error: NTASKS is '$ntasks', give the number of processes (without GPUs, too)" >&2
+        return 2
+    fi
     if [ "$gpus" -gt 0 ]; then
         srun_args+=(--gres="gpu:$gpus_per_node")
         per_node=$gpus_per_node

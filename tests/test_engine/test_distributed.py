@@ -186,9 +186,11 @@ def no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
 
 
+@pytest.mark.parametrize('gpu', [False, True])
 @pytest.mark.parametrize('launcher, named', [
     ('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID'), ('mpi', 'OMPI_COMM_WORLD_RANK')])
-def test_a_launcher_that_is_not_there(no_gpu, monkeypatch, launcher, named):
+def test_a_launcher_that_is_not_there(monkeypatch, launcher, named, gpu):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
     monkeypatch.delenv(named, raising=False)
     with pytest.raises(UserError, match=f'--launcher {launcher}: {named} is not set'):
         compat.init_distributed(Config(dict(launcher=launcher)))

@@ -165,6 +165,17 @@ def test_usage(script, arguments, said):
     assert status == 2 and re.search(said, output)
 
 
+@pytest.mark.parametrize('name, value', [
+    ('GPUS', 'abc'), ('GPUS_PER_NODE', '-1'), ('NTASKS', '0'), ('GPUS', '0')])
+def test_slurm_is_asked_for_nothing_odd(tmp_path, name, value):
+    make_program(tmp_path / 'srun', 'echo submitted')
+    path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+    status, output = finish(start(
+        'slurm_train.sh', 'gpu', 'job', 'c.py', 'work', PATH=path, **{name: value}))
+    named = 'NTASKS' if value == '0' else name
+    assert status == 2 and f"{named} is '{value}'" in output and 'submitted' not in output
+
+
 def test_slurm(echo, tmp_path):
     make_program(tmp_path / 'srun', 'printf "%s\\n" "$@"', 'echo "port $MASTER_PORT"')
     path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
