@@ -55,7 +55,7 @@ def _with_recipe_paths(arguments: list[str]) -> list[str]:
     for before, argument in zip(['', *arguments], arguments, strict=False):
         name, equals, rest = argument.partition('=')
         stem = name.removeprefix('srdensenet_mm::').removesuffix('.py')
-        if stem in recipes and before not in _FOLDERS and not Path(name).exists():
+        if stem in recipes and before not in _FOLDERS and not Path(name).is_file():
             copy = Path(f'{stem}.py')
             name = str(copy if copy.exists() else find_recipe(stem))
         resolved.append(name + equals + rest)

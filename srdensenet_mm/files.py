@@ -8,6 +8,8 @@ from pathlib import Path
 
 from .errors import UserError
 
+# In the name of a file that is being written, before its suffix.
+_MARK = '.half-written'
 # The process' file mask can only be read by setting it, which no other thread may see.
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
@@ -60,7 +62,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             raise UserError(f'{path}: is a folder, give a file name')
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
-            prefix=f'.{path.stem[:32]}-', suffix=path.suffix, dir=path.parent)
+            prefix=f'.{path.stem[:32]}-', suffix=_MARK + path.suffix, dir=path.parent)
         temporary = Path(name)
         os.close(handle)
         yield temporary
@@ -75,3 +77,14 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         if temporary is not None:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+def remove_half_written(folder: str | Path, suffix: str) -> None:
+    """Remove what :func:`atomic_write` left where its process was killed.
+
+    Args:
+        folder (str | Path): Where nobody else is writing.
+        suffix (str): Of the files, such as ``'.pth'``.
+    """
+    for path in Path(folder).glob(f'.*{_MARK}{suffix}'):
+        path.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ import argparse
 import os
 
 from srdensenet_mm.engine.cfg_options import CfgOptions
-from srdensenet_mm.engine.running import load_config, save_scores, test
+from srdensenet_mm.engine.running import check_scores_file, load_config, save_scores, test
 from srdensenet_mm.errors import run_tool
 
 
@@ -16,7 +16,7 @@ def parse_args():
     parser.add_argument('--work-dir', help='folder for the log')
     parser.add_argument(
         '--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
-        help='override settings of the config, e.g. model.test_cfg.crop_border=4 '
+        help='override settings of the config, e.g. model.test_cfg.self_ensemble=True '
         'key="[a,b]" (quoted)')
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
@@ -31,6 +31,8 @@ def parse_args():
 
 def main():
     args = parse_args()
+    if args.out:
+        check_scores_file(args.out)
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
     scores = test(cfg, args.checkpoint)
     if args.out:

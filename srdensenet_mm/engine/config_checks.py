@@ -1,6 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Reading configs, and finding a user's mistakes in them before a Runner does."""
 import importlib.util
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from srdensenet_mm.errors import UserError
 from .picture_checks import (
     check_sizes,
     check_twins,
+    innermost,
     is_picture_dataset,
     name_bad_pictures,
     smallest_side,
@@ -22,7 +24,9 @@ from .picture_checks import (
 
 # What constructors raise that do not like their arguments.
 _BUILD_ERRORS = (AssertionError, AttributeError, KeyError, TypeError, ValueError)
-_PREPARE_HELP = 'prepare it with: python tools/prepare_dataset.py HR_FOLDER'
+_PREPARE = 'python tools/prepare_dataset.py'
+# What the tool makes. A GT serves several scales.
+_PREPARED = re.compile(r'(?:GTmod|LRbicx)(\d+)')
 
 
 def resolve_config(name: str) -> str:
@@ -91,11 +95,15 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
             if not is_picture_dataset(dataset):
                 continue
             prefix = dataset['data_prefix']
+            if not isinstance(prefix, dict):
+                raise UserError(f'{name}: data_prefix={prefix!r} is to be '
+                                "dict(img='LRbicx4', gt='GTmod12'), a folder for each")
             root = Path(dataset.get('data_root') or '')
             for folder in prefix.values():
                 if not (root / folder).is_dir():
-                    raise UserError(f'{name}: no folder {root / folder}; {_PREPARE_HELP} {root} '
-                                    f'(or set {name}.dataset.data_root)')
+                    raise UserError(
+                        f'{name}: no folder {root / folder}; {_how_to_make(folder, root)} '
+                        f'(or set {name}.dataset.data_root)')
             ann_file = dataset.get('ann_file')
             if ann_file and not (root / ann_file).is_file():
                 raise UserError(
@@ -106,6 +114,14 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
                 check_sizes(infos, scale, smallest_side(cfg.get(f'{name.split("_")[0]}_evaluator')))
         if cfg.get(name):
             cfg[name] = name_bad_pictures(cfg[name], scale, name == 'train_dataloader')
+
+
+def _how_to_make(folder: str, root: Path) -> str:
+    prepared = _PREPARED.fullmatch(Path(folder).name)
+    if prepared is None:
+        return f'{_PREPARE} --help tells how to prepare it'
+    scales = '' if prepared[1] in ('2', '3', '4', '12') else f' --scales {prepared[1]}'
+    return f'prepare it with: {_PREPARE} HR_FOLDER {root}{scales}'
 
 
 def scale_of(cfg: Config) -> int | None:
@@ -155,7 +171,4 @@ def _datasets(loader) -> Iterator[dict]:
         for one in loader:
             yield from _datasets(one)
     elif loader:
-        dataset = loader['dataset']
-        while 'dataset' in dataset:  # wrappers such as RepeatDataset
-            dataset = dataset['dataset']
-        yield dataset
+        yield from innermost(loader['dataset'])

@@ -25,6 +25,17 @@ def is_picture_dataset(dataset: dict) -> bool:
             and not dataset.get('backend_args') and '://' not in str(dataset.get('data_root')))
 
 
+def innermost(dataset: dict) -> Iterator[dict]:
+    """A dataset's config, or those within wrappers such as ``RepeatDataset``."""
+    if isinstance(dataset.get('datasets'), (list, tuple)):
+        for one in dataset['datasets']:
+            yield from innermost(one)
+    elif isinstance(dataset.get('dataset'), dict):
+        yield from innermost(dataset['dataset'])
+    else:
+        yield dataset
+
+
 def check_twins(name: str, dataset: dict) -> list[dict]:
     """Look whether all pictures of a dataset are there, without reading them.
 
@@ -161,12 +172,23 @@ def name_bad_pictures(loader, scale: int | None, is_training: bool):
     """
     if isinstance(loader, (list, tuple)):
         return [name_bad_pictures(one, scale, is_training) for one in loader]
-    if not loader or not is_picture_dataset(loader.get('dataset') or {}):
+    if not loader or not loader.get('dataset'):
         return loader
-    dataset = dict(loader['dataset'])
+    return dict(loader, dataset=_guarded(loader['dataset'], scale, is_training))
+
+
+def _guarded(dataset: dict, scale: int | None, is_training: bool) -> dict:
+    dataset = dict(dataset)
+    if not is_picture_dataset(dataset):
+        if isinstance(dataset.get('dataset'), dict):
+            dataset['dataset'] = _guarded(dataset['dataset'], scale, is_training)
+        if isinstance(dataset.get('datasets'), (list, tuple)):
+            dataset['datasets'] = [_guarded(one, scale, is_training)
+                                   for one in dataset['datasets']]
+        return dataset
     choice = dataset.pop('on_bad_image', 'raise')
     if not is_training and choice != 'raise':
         raise UserError(f'on_bad_image={choice!r} is for training: a score counts all pictures')
-    return dict(loader, dataset=dict(
+    return dict(
         type=CheckedPictures.__name__, dataset=dataset, scale=scale, on_bad_image=choice,
-        hint=_SKIP_HELP if is_training else f'({_AGAIN})'))
+        hint=_SKIP_HELP if is_training else f'({_AGAIN})')

@@ -8,15 +8,20 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from srdensenet_mm.checkpoints.reading import read_checkpoint
 from srdensenet_mm.compat import init_distributed, keep_freed_memory
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, make_folder
 
+from .checkpoint_checks import check_settings
 from .config_checks import check_data, check_sections, clear_errors, read_config
-from .loading import CheckpointKeysHook, find_whole_checkpoint, load_for_test
+from .loading import CheckpointKeysHook, load_for_test, networks_of
+from .save_on_signal_hook import SaveOnSignalHook
+from .work_folder import begin_anew, find_whole_checkpoint
 
 _AVERAGING_HOOKS = ('EMAHook', 'ExponentialMovingAverageHook')
 
@@ -78,15 +83,7 @@ def train(cfg: Config,
     """
     check_sections(cfg, ['model', 'train_dataloader', 'train_cfg', 'optim_wrapper'])
     check_data(cfg, ['train_dataloader', 'val_dataloader'])
-    if resume:
-        found = resume if isinstance(resume, str) else find_whole_checkpoint(cfg.work_dir)
-        cfg.resume = found is not None
-        if found is not None:
-            cfg.load_from = found
-        else:
-            print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training from the start')
-    if cfg.get('load_from') and '://' not in cfg.load_from:
-        read_checkpoint(cfg.load_from)  # refuses what is damaged, or more than data
+    saved = _choose_checkpoint(cfg, resume)
     if amp:
         from .amp_optim_wrapper import enable_amp
         enable_amp(cfg)
@@ -99,6 +96,10 @@ def train(cfg: Config,
         keep_freed_memory()
     runner = build_runner(cfg)
     runner.register_hook(CheckpointKeysHook(strict=bool(cfg.get('resume'))))
+    if cfg.get('resume'):
+        check_settings(networks_of(runner.model)[0], saved.get('network'), cfg.load_from)
+    else:
+        begin_anew(cfg.work_dir)
     try:
         with clear_errors(cfg):
             runner.train()
@@ -109,7 +110,33 @@ def train(cfg: Config,
         raise UserError(f'{error.filename or cfg.work_dir}: the disk is full; the last good '
                         f'checkpoint: {last or "none yet"}. Free some space, then go on with '
                         '--resume') from error
+    finally:
+        # No hook is told of an error, and a notebook lives on.
+        for hook in runner.hooks:
+            if isinstance(hook, SaveOnSignalHook):
+                hook.restore()
     return runner
+
+
+def _choose_checkpoint(cfg: Config, resume: bool | str) -> dict:
+    """Set ``cfg.load_from`` and ``cfg.resume``; returns the meta of the file, if there is one."""
+    if '' in (resume, cfg.get('load_from')):
+        raise UserError("the name of the checkpoint to go on from is '': leave --resume or "
+                        'load_from out, give a file, or give --resume alone for the newest in '
+                        'the work folder')
+    if not resume and cfg.get('resume'):
+        resume = cfg.get('load_from') or True  # MMEngine's way to say it
+    if resume:
+        found = resume if isinstance(resume, str) else find_whole_checkpoint(cfg.work_dir)
+        cfg.resume = found is not None
+        if found is not None:
+            cfg.load_from = found
+        else:
+            print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training from the start')
+    if cfg.get('load_from') and '://' not in cfg.load_from:
+        # Refuses what is damaged, or more than data.
+        return read_checkpoint(cfg.load_from).meta
+    return {}
 
 
 def test(cfg: Config, checkpoint: str) -> dict[str, float]:
@@ -134,12 +161,23 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or []
                         if hook['type'] not in _AVERAGING_HOOKS]
     runner = build_runner(cfg)
+    _check_self_ensemble(cfg, runner.model)
     load_for_test(runner.model, checkpoint)
     recorder = _RecordMetrics()
     runner.register_hook(recorder, 'LOWEST')
     with clear_errors(cfg):
         runner.test()
     return recorder.metrics
+
+
+def _check_self_ensemble(cfg: Config, model: nn.Module) -> None:
+    """Refuse a setting that MMagic's own models would pass over."""
+    from srdensenet_mm.models.luma_edit_model import LumaEditModel
+    model = model.module if is_model_wrapper(model) else model
+    if (cfg.model.get('test_cfg') or {}).get('self_ensemble') and not isinstance(
+            model, LumaEditModel):
+        raise UserError(f'model.test_cfg.self_ensemble: {type(model).__name__} does not know it, '
+                        'LumaEditModel does (tools/infer.py --self-ensemble upscales with any)')
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -155,8 +193,11 @@ def build_runner(cfg: Config) -> Runner:
     except UserError as error:
         raise UserError(f'{error}: name another folder for logs and checkpoints with '
                         '--work-dir') from error
-    with clear_errors(cfg):
-        return Runner.from_cfg(cfg)
+    try:
+        with clear_errors(cfg):
+            return Runner.from_cfg(cfg)
+    except ValueError as error:  # the Runner's own, of settings that do not go together
+        raise UserError(f'{cfg.filename}: {error}') from error
 
 
 class _RecordMetrics(Hook):
@@ -169,19 +210,27 @@ class _RecordMetrics(Hook):
         self.metrics = {key: float(value) for key, value in (metrics or {}).items()}
 
 
-def save_scores(scores: dict[str, float], path: str) -> None:
-    """Write the metrics to a file whose ending names its format.
-
-    Of several processes, the first one writes.
+def check_scores_file(path: str) -> None:
+    """Look whether :func:`save_scores` will be able to write, before hours of a test.
 
     Raises:
-        UserError: The format is not one that MMEngine writes.
+        UserError: The file's ending is unknown, or its folder cannot be made or
+            written to.
+    """
+    if Path(path).suffix not in ('', '.json', '.yaml', '.yml'):
+        raise UserError(f'{path}: unknown ending, choose .json or .yaml')
+    if Path(path).is_dir():
+        raise UserError(f'{path}: is a folder, give a file name')
+    make_folder(Path(path).parent)
+
+
+def save_scores(scores: dict[str, float], path: str) -> None:
+    """Write the metrics to a file whose ending, ``.json`` or ``.yaml``, names its format.
+
+    Of several processes, the first one writes.
     """
     from mmengine.fileio import dump
     if not is_main_process():
         return
-    try:
-        with atomic_write(path) as temporary, open(temporary, 'w') as file:
-            dump(scores, file, file_format=Path(path).suffix.lstrip('.') or 'json')
-    except TypeError:
-        raise UserError(f'{path}: unknown ending, choose .json or .yaml') from None
+    with atomic_write(path) as temporary, open(temporary, 'w') as file:
+        dump(scores, file, file_format=Path(path).suffix.lstrip('.') or 'json')

@@ -9,7 +9,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.files import atomic_write
+from srdensenet_mm.files import atomic_write, remove_half_written
 
 from .stop_on_invalid_loss_hook import InvalidLossError
 
@@ -42,8 +42,7 @@ class SafeCheckpointHook(CheckpointHook):
         # A plain list: superseded checkpoints are dropped by hand.
         self.keep_ckpt_ids: list[int] = list(getattr(self, 'keep_ckpt_ids', []))
         if is_main_process() and self._is_local():
-            for half_written in Path(self.out_dir).glob('.*.pth'):
-                half_written.unlink(missing_ok=True)
+            remove_half_written(self.out_dir, '.pth')
             self._forget_previous_best(runner)
 
     def after_val_epoch(self, runner, metrics) -> None:

@@ -80,9 +80,9 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
             pictures, or the checkpoint does not fit it.
     """
     from srdensenet_mm.checkpoints.reading import read_checkpoint
+    from srdensenet_mm.engine.checkpoint_checks import check_fit, check_settings
     from srdensenet_mm.engine.config_checks import read_config
-    from srdensenet_mm.engine.loading import check_fit
-    weights = read_checkpoint(path).weights
+    checkpoint = read_checkpoint(path)
     cfg = read_config(str(config))
     model = cfg.get('model') or {}
     if not model.get('generator'):
@@ -96,8 +96,9 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
             network = MODELS.build(model['generator']).float().eval()
         except Exception as error:  # whatever a constructor thinks of its arguments
             raise UserError(f'{config}: model.generator cannot be built ({error})') from error
-    check_fit(network.state_dict(), weights, str(path))
-    network.load_state_dict(weights)
+    check_fit(network.state_dict(), checkpoint.weights, str(path))
+    check_settings(network, checkpoint.meta.get('network'), str(path))
+    network.load_state_dict(checkpoint.weights)
 
     if model.get('type') == 'LumaEditModel':
         return Upscaling(network, find_scale(network, 1), 'y')

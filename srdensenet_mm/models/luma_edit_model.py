@@ -33,6 +33,9 @@ class LumaEditModel(BaseEditModel):
             batches in 0..1. Defaults to MMagic's ``DataPreprocessor`` with
             ``mean=[0]`` and ``std=[255]``: with one value, not three, it takes
             grayscale batches too.
+
+    Raises:
+        ValueError: ``generator`` says that it reads or yields more channels.
     """
 
     def __init__(self,
@@ -42,6 +45,11 @@ class LumaEditModel(BaseEditModel):
                  test_cfg: dict | None = None,
                  init_cfg: dict | None = None,
                  data_preprocessor: dict | None = None):
+        for name in ('in_channels', 'out_channels'):
+            if isinstance(generator, dict) and generator.get(name, 1) != 1:
+                raise ValueError(f'generator.{name}={generator[name]!r}: LumaEditModel is for '
+                                 'networks on luma, 1 channel; train those on RGB with '
+                                 "type='BaseEditModel'")
         if data_preprocessor is None:
             data_preprocessor = dict(type='DataPreprocessor', mean=[0.], std=[255.])
         if isinstance(data_preprocessor, dict):

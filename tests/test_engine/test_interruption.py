@@ -197,6 +197,54 @@ def test_resume_before_the_first_checkpoint_starts_anew(tmp_path, alone):
     assert _losses(tmp_path)[4:] == _losses(alone)  # four lines, then all of them
 
 
+def test_no_earlier_training_is_gone_on_from_unasked(tmp_path):
+    _train(tmp_path, max_iters=10)
+    keep = tmp_path / 'work' / '.my own.pth'
+    keep.write_bytes(b'x')
+    half = tmp_path / 'work' / '.iter_5-abc.half-written.pth'
+    half.write_bytes(b'x')
+    fail = dict(type='DoAt', what='fail', iteration=3)
+    with pytest.raises(RuntimeError, match='went away'):
+        _train(tmp_path, max_iters=10, interval=5, more_hooks=[fail])
+    assert keep.exists() and not half.exists()
+    with pytest.raises(UserError, match=r'no checkpoint yet; .*--resume .*work/iter_10.pth'):
+        _train(tmp_path, resume=True, max_iters=10, interval=5)
+    # Its own are gone on from, and the earlier one where it is named.
+    fail['iteration'] = 7
+    with pytest.raises(RuntimeError, match='went away'):
+        _train(tmp_path, max_iters=10, interval=5, more_hooks=[fail])
+    (tmp_path / 'losses.txt.0').unlink()
+    _train(tmp_path, resume=True, max_iters=10, interval=5)
+    assert len(_losses(tmp_path)) == 5
+    _train(tmp_path, resume=str(tmp_path / 'work/iter_10.pth'), max_iters=11, interval=5)
+    assert len(_losses(tmp_path)) == 6
+
+
+def test_resume_as_mmengine_says_it(tmp_path, alone):
+    _train(tmp_path)
+    (tmp_path / 'work/iter_30.pth').write_bytes(
+        (tmp_path / 'work/iter_30.pth').read_bytes()[:1000])
+    (tmp_path / 'losses.txt.0').unlink()
+    _train(tmp_path, cfg_options=dict(resume=True))
+    assert len(_losses(tmp_path)) == 10  # from the whole one
+    _assert_same(_checkpoint(tmp_path), _checkpoint(alone))
+    for options in (dict(resume=''), dict(cfg_options=dict(load_from=''))):
+        with pytest.raises(UserError, match="checkpoint to go on from is ''"):
+            _train(tmp_path, **options)
+
+
+def test_averages_go_on_as_averages_or_not_at_all(tmp_path, alone):
+    with pytest.raises(UserError, match='iter_30.pth: .* averages .*EMAHook'):
+        _train(tmp_path, resume=str(alone / 'work/iter_30.pth'), ema=False)
+
+
+def test_an_error_leaves_the_signals_as_they_were(tmp_path):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(RuntimeError, match='went away'):
+        _train(tmp_path, more_hooks=[dict(type='DoAt', what='fail', iteration=3)])
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
 def test_another_optimizer_cannot_go_on(tmp_path, alone):
     with pytest.raises(UserError, match='another optimizer than SGD .*amsgrad.*, not dampening'):
         _train(tmp_path, resume=str(alone / 'work/iter_30.pth'),

@@ -7,6 +7,7 @@ reason, a non-zero exit status, and nothing half-written.
 import json
 import os
 import pickle
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -231,6 +232,50 @@ def test_bad_checkpoints(place, kind):
     assert_nothing_written(place)
 
 
+@pytest.mark.parametrize('config', [dict(), dict(bottleneck_act=True)])
+def test_settings_that_shapes_do_not_tell(place, config):
+    said = dict(type='SRDenseNet', **NETWORK, bottleneck_act=not config)
+    torch.save(dict(state_dict=SRDenseNet(**NETWORK).state_dict(), meta=dict(network=said)),
+               place / 'network.pth')
+    write_config(place / 'config.py', model=dict(
+        type='LumaEditModel', generator=dict(type='SRDenseNet', **NETWORK, **config),
+        pixel_loss=dict(type='L1Loss')))
+    line = refused('test', *score(place))
+    assert (f'network.pth: does not fit the config: its network was made with bottleneck_act='
+            f'{not config}' in line and f'model.generator.bottleneck_act={not config}' in line)
+    options = [*score(place), f'model.generator.bottleneck_act={not config}']
+    options.remove('--out'), options.remove(place / 'scores.json')
+    status, _, err = call_tool('test', *options)
+    assert status == 0, err
+
+
+@pytest.mark.parametrize('option, reason', [
+    ('model.generator.out_channels=3', r"generator.out_channels=3: .*type='BaseEditModel'"),
+    ('test_dataloader.0.dataset.data_prefix=GT', "data_prefix='GT' is to be dict"),
+    ('randomness.seed=-1', 'Seed must be between 0'),
+    ('val_cfg={}', 'config.py: val_dataloader, val_cfg, and val_evaluator'),
+])
+def test_settings_that_do_not_go_together(place, option, reason):
+    assert re.search(reason, refused('test', *score(place), option))
+
+
+def test_self_ensemble_is_not_passed_over(place):
+    write_config(place / 'config.py', model=dict(
+        type='BaseEditModel', pixel_loss=dict(type='L1Loss'),
+        generator=dict(type='SRDenseNet', **NETWORK),
+        data_preprocessor=dict(type='DataPreprocessor', mean=[0.], std=[255.])))
+    line = refused('test', *score(place), 'model.test_cfg.self_ensemble=True')
+    assert 'self_ensemble: BaseEditModel does not know it' in line
+
+
+def test_files_for_scores_are_looked_at_first(place):
+    (place / 'closed').write_text('a file')
+    for out, reason in (('scores.txt', 'unknown ending'), ('closed/scores.json', 'cannot be made'),
+                        ('.', 'is a folder')):
+        line = refused('test', *score(place, checkpoint='missing.pth', out=out))
+        assert reason in line, line
+
+
 def spoil_pair(kind, place):
     """Spoil a test set; returns what must be said of it."""
     lr, gt = place / 'LR/bild 1.png', place / 'GT/bild 1.png'
@@ -295,6 +340,23 @@ def test_bad_pairs_to_train_on(place, kind):
         said = ['LQ (1, 1) is smaller than patch size']
     assert any(one in line for one in said), line
     assert_nothing_written(place)
+
+
+@pytest.mark.parametrize('wrapped', ['repeated', 'side by side'])
+def test_bad_pairs_are_named_within_wrappers(place, wrapped):
+    loader = pairs_for_training(place)
+    pairs = loader['dataset']
+    loader['dataset'] = (dict(type='RepeatDataset', times=2, dataset=pairs)
+                         if wrapped == 'repeated' else
+                         dict(type='ConcatDataset', datasets=[pairs, pairs]))
+    write_config(place / 'config.py', train_dataloader=loader)
+    said = spoil_pair('cut', place)
+    assert said in refused('train', *arguments(place))
+    pairs['on_bad_image'] = 'skip'
+    write_config(place / 'config.py', train_dataloader=loader)
+    status, _, err = call_tool('train', *arguments(place))
+    assert status == 0, err
+    assert f'skipped, number 1: {said}' in err or (place / 'work/iter_12.pth').exists()
 
 
 @pytest.mark.parametrize('workers', [0, 1])

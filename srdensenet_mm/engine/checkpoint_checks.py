@@ -1,0 +1,135 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""What of a checkpoint and a config do not belong together, said in one line."""
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from srdensenet_mm.checkpoints.architecture import complete_config, network_config
+from srdensenet_mm.errors import UserError
+
+
+def check_fit(expected: dict[str, Tensor], found: dict[str, Tensor], path: str) -> None:
+    """Compare a checkpoint's keys and shapes with a network's.
+
+    Raises:
+        UserError: Names the first that does not fit.
+    """
+    for key, value in expected.items():
+        if key not in found:
+            raise UserError(f'{path}: does not fit the config: the network has {key}, the '
+                            f'checkpoint has not{foreign_hint(found)}')
+        if value.shape != found[key].shape:
+            raise UserError(f'{path}: does not fit the config: {key} is {tuple(found[key].shape)} '
+                            f'in the checkpoint and {tuple(value.shape)} in the network')
+    for key in found:
+        if key not in expected:
+            raise UserError(f'{path}: does not fit the config: the checkpoint has {key}, the '
+                            'network has not (another upscale_factor or depth?)')
+
+
+def check_state(checkpoint: dict, with_schedulers: bool, path: str) -> None:
+    """Look whether a checkpoint holds more than weights: all that a training goes on from.
+
+    The Runner takes what there is. It would begin anew with the optimizer and
+    the learning rate of a best checkpoint, which holds neither, and go on
+    counting iterations.
+
+    Args:
+        checkpoint (dict): What the file holds.
+        with_schedulers (bool): Whether the training has any.
+        path (str): The file, for the message.
+
+    Raises:
+        UserError: Names what is missing.
+    """
+    needed = ['message_hub', 'optimizer', *['param_schedulers'] * with_schedulers]
+    missing = [key for key in needed if key not in checkpoint]
+    missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in checkpoint['meta']]
+    if missing:
+        raise UserError(
+            f'{path}: holds weights, not the state of a training (no {", ".join(missing)}): '
+            '--resume with one of its iter_*.pth, or begin anew from its weights with '
+            f'--cfg-options load_from={path}')
+
+
+def check_optimizer(optimizer: Optimizer, saved: dict, path: str) -> None:
+    """Compare a checkpoint's optimizer with the one that is to go on with its state.
+
+    Versions of torch add settings to an optimizer, never both add and take
+    away: where each has some that the other lacks, it is another optimizer.
+
+    Args:
+        optimizer (Optimizer): The config's.
+        saved (dict): State of the checkpoint's.
+        path (str): The checkpoint, for the message.
+
+    Raises:
+        UserError: They are different ones.
+    """
+    ours, theirs = (set(groups[0]) for groups in (optimizer.param_groups, saved['param_groups']))
+    # What schedulers leave in a group.
+    ours, theirs = (ours - theirs) - {'initial_lr'}, (theirs - ours) - {'initial_lr'}
+    if ours and theirs:
+        raise UserError(
+            f'{path}: was saved with another optimizer than {type(optimizer).__name__} (it has '
+            f'{", ".join(sorted(theirs))}, not {", ".join(sorted(ours))}): --resume with the '
+            'config that saved it, or begin anew from its weights with --cfg-options '
+            f'load_from={path}')
+
+
+def check_settings(network: nn.Module, said: dict | None, path: str) -> None:
+    """Compare what a checkpoint says of its network with one whose weights fit.
+
+    Shapes do not tell all: not the bottleneck's activation, nor x3 from an
+    overlapping x2.
+
+    Args:
+        network (nn.Module): The config's network. Looked at where it is an
+            SRDenseNet with the stock parts.
+        said (dict, optional): The network's config from the file.
+        path (str): The file, for the message.
+
+    Raises:
+        UserError: Names the first setting that differs.
+    """
+    if not said or said.get('type') != 'SRDenseNet':
+        return
+    try:
+        ours = network_config(network)
+    except ValueError:
+        return
+    theirs = complete_config(said)
+    for name, value in ours.items():
+        if name in theirs and theirs[name] != value:
+            raise UserError(
+                f'{path}: does not fit the config: its network was made with {name}='
+                f'{theirs[name]!r}, the config has {value!r}; add --cfg-options '
+                f'model.generator.{name}={theirs[name]}')
+
+
+def check_averages(checkpoint: dict, has_ema: bool, path: str) -> None:
+    """Look whether a training with averages of the weights goes on with them.
+
+    MMEngine's ``EMAHook`` saves the averages as the weights, beside the weights
+    as trained, and exchanges the two when it resumes. Without it, the averages
+    would go on with the optimizer of the weights as trained.
+
+    Args:
+        checkpoint (dict): What the file holds.
+        has_ema (bool): Whether the training that is to go on has the hook.
+        path (str): The file, for the message.
+
+    Raises:
+        UserError: The hook is missing.
+    """
+    if 'ema_state_dict' in checkpoint and not has_ema:
+        raise UserError(
+            f'{path}: was saved by a training with averages of the weights: --resume with its '
+            'EMAHook in custom_hooks, or begin anew from the averages with --cfg-options '
+            f'load_from={path}')
+
+
+def foreign_hint(found: dict[str, Tensor]) -> str:
+    """What to add to a message where keys may be another implementation's."""
+    if any(key.startswith(('conv1.', 'dcb', 'conv.conv', 'dense_blocks.')) for key in found):
+        return "; convert another implementation's first: tools/convert_checkpoint.py"
+    return ' (another upscale_factor or depth?)'
