@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .autocast import is_autocast
 from .deconv_upsampler import DeconvUpsampler
 from .linear_relu import linear_relu
 
@@ -73,7 +74,7 @@ def pixelwise_tail(x: Tensor, deconvs: nn.ModuleList, conv_last: nn.Conv2d) -> T
     scale = math.prod(strides)
     out = out.permute(order).reshape(n, scale * h, scale * w, 9, -1).permute(0, 3, 4, 1, 2)
     out = _add_up(out, conv_last.bias)
-    return out if torch.is_autocast_enabled(x.device.type) else out.to(x.dtype)
+    return out if is_autocast(x) else out.to(x.dtype)
 
 
 def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tensor],

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .autocast import is_autocast
 from .dense_block import DenseBlock
 from .pixelwise_tail import can_be_pixelwise, pixelwise_tail
 
@@ -159,11 +160,11 @@ class SRDenseNet(BaseModule):
         return self._checkpointed(self._reconstruct, x)
 
     def _low_level_maps(self, x: Tensor) -> Tensor:
-        kind = x.device.type
-        if not torch.is_autocast_enabled(kind):
+        if not is_autocast(x):
             maps = F.relu(self.conv_first(x))
             dtype = maps.dtype
         else:
+            kind = x.device.type
             # In bf16 the input itself would be off by up to half a level.
             with torch.autocast(kind, enabled=False):
                 maps = F.relu(self.conv_first(x.float()))

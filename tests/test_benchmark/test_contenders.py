@@ -5,55 +5,16 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from plain_srdensenet import PlainSRDenseNet
-from small_models import EDSR, SMALL, write_checkpoint, write_config
-from torch import nn
+from small_models import EDSR, write_checkpoint, write_config
 
 from srdensenet_mm.benchmark import backends
-from srdensenet_mm.benchmark.complexity import count_multiply_adds, count_parameters
+from srdensenet_mm.benchmark.complexity import count_parameters
 from srdensenet_mm.benchmark.contenders import Spec, build, common_scale, parse_specs
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.models import SRDenseNet
 
 
 def _has(package):
     return importlib.util.find_spec(package) is not None
-
-
-# Parameters and multiply-adds.
-
-
-def test_parameters_and_multiply_adds_of_the_default_network():
-    network = SRDenseNet()
-    assert count_parameters(network) == 2_004_225
-    # By hand, for one LR pixel of x4.
-    blocks = sum(9 * 16 * (128 * (i + 1) + 16 * sum(range(1, 8))) for i in range(8))
-    tail = 1152 * 256 + (4 + 16) * 256 * 256 + 16 * 9 * 256
-    pixel = 9 * 128 + blocks + tail
-    found = count_multiply_adds(network, 1, 4, width=1280, height=720)
-    assert found == pytest.approx(pixel * 320 * 180, rel=1e-12)
-    assert network.training
-    assert next(network.parameters()).device.type == 'cpu'
-
-
-def test_multiply_adds_do_not_depend_on_the_form():
-    plain = PlainSRDenseNet(**SMALL)
-    assert count_multiply_adds(SRDenseNet(**SMALL), 1, 4) == count_multiply_adds(plain, 1, 4)
-
-
-class _LooksAtValues(nn.Module):
-    """Cannot run on shapes alone."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(1, 2, 3, padding=1)
-
-    def forward(self, x):
-        return self.conv(x) if x.sum() < 1 else x
-
-
-def test_multiply_adds_of_a_network_that_looks_at_values():
-    assert count_multiply_adds(_LooksAtValues(), 1, 1, width=80, height=40) == 9 * 2 * 80 * 40
 
 
 # The command line.
