@@ -1,14 +1,16 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""A network's config out of the text that a Runner keeps in its checkpoints."""
+"""A training's config out of the text that a Runner keeps in its checkpoints."""
 import ast
+from contextlib import suppress
 from typing import Any
 
 # Configs are a few kilobytes.
 _LONGEST = 2**20
+_UNREADABLE = (SyntaxError, ValueError, TypeError, RecursionError, MemoryError)
 
 
-def find_generator(text: str) -> dict[str, Any] | None:
-    """Find ``model.generator`` in a config's text, without executing it.
+def read_config_text(text: str) -> dict[str, Any]:
+    """The fields of a config's text, without executing it.
 
     ``Config.fromstring`` would run the text as Python code, and a checkpoint
     is a stranger's file. What MMEngine writes there (``Config.pretty_text``)
@@ -18,22 +20,29 @@ def find_generator(text: str) -> dict[str, Any] | None:
         text (str): The config, as Python.
 
     Returns:
-        dict | None: None where there is no such field, or where it is made of
-        anything but literals and ``dict(...)``.
+        dict: Without the fields, and the fields of these, that are made of
+        anything but literals and ``dict(...)``; empty where it is no config.
     """
     if not isinstance(text, str) or len(text) > _LONGEST:
-        return None
+        return {}
     try:
-        for statement in ast.parse(text).body:
-            if isinstance(statement, ast.Assign) and any(
-                    isinstance(target, ast.Name) and target.id == 'model'
-                    for target in statement.targets):
-                generator = _fields(statement.value).get('generator')
-                found = _literal(generator) if generator is not None else None
-                return found if isinstance(found, dict) else None
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        pass
-    return None
+        statements = ast.parse(text).body
+    except _UNREADABLE:
+        return {}
+    return _readable({
+        target.id: statement.value
+        for statement in statements if isinstance(statement, ast.Assign)
+        for target in statement.targets if isinstance(target, ast.Name)}, depth=2)
+
+
+def _readable(nodes: dict[str, ast.expr], depth: int) -> dict[str, Any]:
+    found = {}
+    for name, node in nodes.items():
+        with suppress(*_UNREADABLE):
+            is_dict = isinstance(node, (ast.Dict, ast.Call))
+            found[name] = (_readable(_fields(node), depth - 1) if is_dict and depth > 1
+                           else _literal(node))
+    return found
 
 
 def _fields(node: ast.expr) -> dict[str, ast.expr]:

@@ -47,8 +47,10 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> Conversion:
     Raises:
         UserError: The source cannot be read, or is no SRDenseNet of a known
             layout: names the first key or shape that does not fit. Or the
-            target cannot be written.
+            target cannot be written, or is the source.
     """
+    if Path(target).exists() and Path(source).exists() and Path(target).samefile(source):
+        raise UserError(f'{target}: is the source, name another file to write')
     checkpoint = read_checkpoint(source)
     try:
         layout = OURS if 'network' in checkpoint.meta else recognise(checkpoint.weights)

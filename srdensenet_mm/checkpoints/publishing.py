@@ -10,6 +10,11 @@ from ..errors import UserError
 from .reading import load_network_with_meta
 from .writing import ready_file, write_file
 
+# What meta may hold.
+_PUBLIC = frozenset({
+    'network', 'colour', 'normalization', 'iter', 'epoch', 'experiment_name', 'time', 'seed',
+    'averaged_weights', 'converted_from', 'mmengine_version', 'mmagic_version', 'dataset_meta'})
+
 
 @dataclass
 class Publication:
@@ -33,9 +38,9 @@ def publish_checkpoint(source: str | Path,
                        suffix: str = '.pth') -> Publication:
     """Write a checkpoint's network, and nothing else, into a file named by its hash.
 
-    Optimizer, schedulers, message hub and the config's text (which names the
-    trainer's folders) are left out, the averaged weights are taken where there
-    are any. The same source gives the same bytes.
+    Optimizer, schedulers, message hub, the config's text and whatever else may
+    name the trainer's folders are left out, the averaged weights are taken
+    where there are any. The same source gives the same bytes.
 
     Args:
         source (str | Path): Any checkpoint that
@@ -54,6 +59,7 @@ def publish_checkpoint(source: str | Path,
             folder cannot be written to.
     """
     network, meta = load_network_with_meta(source)
+    meta = {key: value for key, value in meta.items() if key in _PUBLIC}
     name = name or _recipe(meta) or re.sub(r'-[0-9a-f]{8}$', '', Path(source).stem)
     if not re.fullmatch(r'\w[\w.+-]*', name):
         raise UserError(f'{name!r}: is not a file name, give letters, digits, "_", "-", "." only')

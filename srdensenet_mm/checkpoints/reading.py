@@ -6,7 +6,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from .architecture import build_network, colour_of, complete_config, read_architecture
-from .config_text import find_generator
+from .config_text import read_config_text
 from .layouts import OURS, Misfit, recognise
+from .normalization import Normalization, normalization_of
 
 # Wrappers that put their name in front of the keys: data parallelism, compile.
 _WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
@@ -55,7 +56,8 @@ def load_network(path: str | Path,
     Returns:
         nn.Module: The bare network, in eval mode, float32. It maps Y or RGB of
         shape (N, C, H, W), divided by 255, to (N, C, s*H, s*W); s is its
-        attribute ``upscale_factor``.
+        attribute ``upscale_factor``. One that was trained on other numbers
+        maps those: see ``normalization`` in :func:`load_network_with_meta`.
 
     Raises:
         UserError: The file cannot be read, is not a checkpoint, holds anything
@@ -83,7 +85,9 @@ def load_network_with_meta(
         tuple: The network and its meta, a dict of plain Python types with at
         least ``network`` (config: ``type`` and all constructor arguments) and
         ``colour`` (``'y'`` or ``'rgb'``); ``iter``, ``epoch`` and others where
-        the file has them; ``averaged_weights=True`` where they are.
+        the file has them; ``averaged_weights=True`` where they are;
+        ``normalization``, the fields of :class:`Normalization`, of a network
+        that was trained on other numbers than values divided by 255.
 
     Raises:
         UserError: As for :func:`load_network`.
@@ -133,8 +137,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         data = fileio.get(str(path))
     except FileNotFoundError:
         raise UserError(f'{path}: there is no such checkpoint') from None
-    except OSError as error:
-        raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
+    except (OSError, ImportError) as error:  # a store's client may be missing
+        reason = getattr(error, 'strerror', None) or error
+        raise UserError(f'{path}: cannot be read ({reason})') from error
     if not data:
         raise UserError(f'{path}: is empty, not a checkpoint')
     try:
@@ -187,9 +192,7 @@ def _checkpoint(content: Any) -> Checkpoint:
         meta = {}
     plain = _plain({key: value for key, value in meta.items() if key not in _PRIVATE_META})
     if 'network' not in plain:
-        generator = find_generator(meta.get('cfg'))
-        if generator is not None:
-            plain['network'] = generator
+        plain.update(_plain(_of_training(read_config_text(meta.get('cfg')))))
     weights, averaged = _bare(weights)
     # MMEngine's EMAHook exchanges the two when it saves: beside an
     # ema_state_dict, which then holds the weights as trained, the state_dict
@@ -197,6 +200,21 @@ def _checkpoint(content: Any) -> Checkpoint:
     if averaged or 'ema_state_dict' in content:
         plain['averaged_weights'] = True
     return Checkpoint(weights, plain)
+
+
+def _of_training(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config of a Runner's checkpoint tells: the network, and odd numbers fed to it."""
+    generator = (cfg.get('model') or {}).get('generator')
+    if not isinstance(generator, Mapping):
+        return {}
+    said = dict(network=generator)
+    try:
+        normalization = normalization_of(cfg) or Normalization()
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Misfit(f"its config's data_preprocessor is none for pictures ({error})") from error
+    if not normalization.is_usual:
+        said['normalization'] = asdict(normalization)
+    return said
 
 
 def _bare(weights: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

@@ -114,6 +114,9 @@ def export_checkpoint(source: str | Path,
     for package in ('onnx', 'onnxruntime'):
         import_optional(package)
     network, meta = load_network_with_meta(source)
+    if 'normalization' in meta:
+        raise UserError(f'{source}: was trained on other numbers than values divided by 255 '
+                        f'({meta["normalization"]}), which cannot be exported')
     form, colour = graph_form(network, meta['colour'], colour)
     metadata = dict(
         srdensenet_mm_version=__version__,

@@ -63,8 +63,14 @@ def from_checkpoint(path: str | Path) -> Upscaling:
         UserError: The loader cannot read the file.
     """
     from srdensenet_mm.checkpoints import load_network_with_meta
+    from srdensenet_mm.checkpoints.normalization import Normalization
     network, meta = load_network_with_meta(path)
-    return Upscaling(network, find_scale(network, CHANNELS[meta['colour']]), meta['colour'])
+    try:
+        fed = Normalization(**meta.get('normalization', {}))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: its meta's normalization is not usable: {error}") from error
+    colour = meta['colour'] if meta['colour'] == 'y' else fed.channel_order
+    return Upscaling(network, find_scale(network, CHANNELS[colour]), colour, fed.mean, fed.std)
 
 
 def from_config(config: str | Path, path: str | Path) -> Upscaling:
@@ -79,6 +85,7 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
         UserError: The config cannot be read, has no generator that upscales
             pictures, or the checkpoint does not fit it.
     """
+    from srdensenet_mm.checkpoints.normalization import normalization_of
     from srdensenet_mm.checkpoints.reading import read_checkpoint
     from srdensenet_mm.engine.checkpoint_checks import check_fit, check_settings
     from srdensenet_mm.engine.config_checks import read_config
@@ -105,31 +112,15 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
     if model.get('data_preprocessor') is None:
         raise UserError(f'{config}: has no model.data_preprocessor, which would say what numbers '
                         'its network reads: add one with mean and std')
-    colour, mean, std = _numbers(cfg, model)
-    if colour not in CHANNELS:
-        raise UserError(f'{config}: its network reads pictures in {colour!r}, only networks on '
-                        'RGB or BGR can be used')
-    return Upscaling(network, find_scale(network, CHANNELS[colour]), colour, mean, std)
-
-
-def _numbers(cfg, model) -> tuple[str, Sequence[float], Sequence[float]]:
-    """Colour order, mean and std of what a config's model reads."""
-    preprocessor = model['data_preprocessor']
-    order = preprocessor.get('output_channel_order')
-    if order is None:
-        # Where nothing converts, a network has what the pipeline loads.
-        pipelines = [cfg.get(name) or [] for name in ('test_pipeline', 'val_pipeline')]
-        order = next((step.get('channel_order', 'bgr') for pipeline in pipelines
-                      for step in pipeline if step.get('type') == 'LoadImageFromFile'
-                      and step.get('key') == 'img'), 'rgb')
-
-    def numbers(name, default):
-        value = preprocessor.get(name, default)
-        return tuple(value) if isinstance(value, (list, tuple)) else (float(value), )
-
-    if preprocessor.get('mean', 0) is None or preprocessor.get('std', 0) is None:
-        return order.lower(), (0., ), (1., )
-    return order.lower(), numbers('mean', 127.5), numbers('std', 127.5)
+    try:
+        fed = normalization_of(cfg)
+    except ValueError as error:
+        raise UserError(f'{config}: {error}: only networks on those can be used') from error
+    if fed is None:
+        raise UserError(f'{config}: does not say whether its network reads RGB or BGR: add '
+                        "output_channel_order='RGB' to model.data_preprocessor")
+    return Upscaling(network, find_scale(network, CHANNELS[fed.channel_order]),
+                     fed.channel_order, fed.mean, fed.std)
 
 
 def channels_of(network: nn.Module) -> int:

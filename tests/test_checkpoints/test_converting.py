@@ -149,6 +149,15 @@ def test_a_foreign_network(tmp_path):
         convert(resnet18(), tmp_path)
 
 
+def test_the_source_is_not_written_over(tmp_path):
+    torch.save(NetworkA(**SMALL).state_dict(), tmp_path / 'a.pth')
+    before = (tmp_path / 'a.pth').read_bytes()
+    (tmp_path / 'link.pth').symlink_to('a.pth')
+    with pytest.raises(UserError, match='link.pth: is the source'):
+        convert_checkpoint(tmp_path / 'a.pth', tmp_path / 'link.pth')
+    assert (tmp_path / 'a.pth').read_bytes() == before
+
+
 def test_another_suffix(tmp_path):
     torch.save(NetworkA(**SMALL).state_dict(), tmp_path / 'a.pth')
     with pytest.raises(UserError, match=r"'.onnx'.*\.pth or \.safetensors"):

@@ -105,6 +105,15 @@ def test_the_averaged_weights_are_taken(trained, tmp_path, suffix):
         assert not equal(network, record.last, rtol=1e-3, atol=1e-4)
 
 
+def test_no_folder_of_the_trainer_is_published(trained, tmp_path):
+    content = torch.load(trained[False][0])
+    content['meta'].update(hook_msgs=dict(best_ckpt='/home/a/best.pth'), exp_name='/home/a/x.py')
+    torch.save(content, tmp_path / 'odd.pth')
+    published = publish_checkpoint(tmp_path / 'odd.pth', tmp_path).path
+    assert b'/home' in (tmp_path / 'odd.pth').read_bytes()
+    assert b'/home' not in published.read_bytes()
+
+
 def test_the_published_file(trained, tmp_path):
     source, _ = trained[True]
     result = publish_checkpoint(source, tmp_path / 'new folder')

@@ -118,6 +118,16 @@ def test_a_runner_checkpoint_by_its_config_text(file, prefix):
     assert meta.get('averaged_weights', False) is (prefix == 'generator_ema.')
 
 
+@pytest.mark.parametrize('numbers', [
+    dict(mean='x'), dict(mean=[1., 2.]), dict(std=0.), dict(output_channel_order='yuv')])
+def test_numbers_that_no_network_is_fed(file, numbers):
+    model = dict(type='BaseEditModel', generator=GENERATOR,
+                 data_preprocessor=dict(dict(output_channel_order='rgb'), **numbers))
+    runner_file(file, SRDenseNet(**SMALL), Config(dict(model=model)).pretty_text)
+    with pytest.raises(UserError, match="config's data_preprocessor is none for pictures"):
+        load_network(file)
+
+
 @pytest.mark.parametrize('text', [
     'model = dict(generator=dict(type="SRDenseNet", num_blocks=__import__("os").abort()))',
     'import os; os.abort()',
@@ -325,3 +335,8 @@ def test_reading_is_light(file):
     code = ('import sys; from srdensenet_mm.checkpoints import load_network; '
             'load_network(sys.argv[1]); assert "mmagic.models" not in sys.modules')
     subprocess.run([sys.executable, '-c', code, str(file)], check=True)
+
+
+def test_a_store_whose_client_is_missing():
+    with pytest.raises(UserError, match='s3://a/b.pth: cannot be read'):
+        load_network('s3://a/b.pth')

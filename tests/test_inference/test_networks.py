@@ -10,8 +10,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from run_tools_here import call_tool
 
+from srdensenet_mm.checkpoints import publish_checkpoint
 from srdensenet_mm.engine.config_checks import resolve_config
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.export import export_checkpoint
 from srdensenet_mm.inference import Upscaler
 
 # MMagic's recipes with small networks.
@@ -83,6 +85,47 @@ def test_an_installed_config(tmp_path):
     upscaler = Upscaler(tmp_path / 'net.pth', config=SRCNN, device='cpu')
     assert upscaler.scale == 4
     assert np.abs(upscaler(image) - predicted(model, image)).max() <= 0.51
+
+
+# Two ways to say how pictures are loaded, of which neither is at the top of the config.
+INLINE = """
+model = dict(
+    type='BaseEditModel', pixel_loss=dict(type='L1Loss'),
+    generator=dict(type='SRDenseNet', in_channels=3, out_channels=3, upscale_factor=2,
+                   mid_channels=4, num_blocks=1, num_layers=2, growth_rate=4,
+                   bottleneck_channels=4),
+    data_preprocessor=dict(
+        type='DataPreprocessor', mean=[114., 111., 103.], std=[250., 240., 230.]))
+test_dataloader = [dict(dataset=dict(type='BasicImageDataset', pipeline=[
+    dict(type='LoadImageFromFile', key='gt', channel_order='rgb'),
+    dict(type='LoadImageFromFile', key='img'ORDER)]))]
+"""
+
+
+@pytest.mark.parametrize('order', ['', ", channel_order='rgb'"], ids=['bgr', 'rgb'])
+def test_a_network_is_fed_as_it_was_trained(tmp_path, own_config, order):
+    config = own_config(INLINE.replace('ORDER', order))
+    model = write_model(config, tmp_path / 'net.pth')
+    saved = torch.load(tmp_path / 'net.pth')
+    saved['meta']['cfg'] = Config.fromfile(config).pretty_text
+    torch.save(saved, tmp_path / 'net.pth')
+    image = noise(14, 17, 3)
+    # `predicted` turns to RGB, and says of the result that it was RGB.
+    expected = predicted(model, image) if order else predicted(model, image[..., ::-1])[..., ::-1]
+    published = publish_checkpoint(tmp_path / 'net.pth', tmp_path / 'out').path
+    for path, settings in ((tmp_path / 'net.pth', dict(config=config)), (tmp_path / 'net.pth', {}),
+                           (published, {})):
+        found = Upscaler(path, device='cpu', **settings)(image)
+        assert np.abs(found - expected).max() <= 0.51
+    with pytest.raises(UserError, match='other numbers than values divided by 255'):
+        export_checkpoint(published, tmp_path / 'a.onnx')
+
+
+def test_a_channel_order_is_not_guessed(tmp_path, own_config):
+    write_model(own_config(INLINE.replace('ORDER', '')), tmp_path / 'net.pth')
+    config = own_config(INLINE.split('test_dataloader')[0])
+    with pytest.raises(UserError, match="RGB or BGR: add output_channel_order='RGB'"):
+        Upscaler(tmp_path / 'net.pth', config=config, device='cpu')
 
 
 def test_on_the_command_line(tmp_path, own_config):

@@ -1,0 +1,88 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""What numbers a network was trained on, out of its training's config."""
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What MMagic's ``DataPreprocessor`` makes of pictures of 0..255.
+
+    Attributes:
+        channel_order (str): ``'rgb'`` or ``'bgr'``.
+        mean (Sequence[float]): Subtracted; one number, or one a channel.
+        std (Sequence[float]): What is then divided by.
+    """
+    channel_order: str = 'rgb'
+    mean: Sequence[float] = (0., )
+    std: Sequence[float] = (255., )
+
+    def __post_init__(self):
+        numbers = [*self.mean, *self.std]
+        if (self.channel_order not in ('rgb', 'bgr')
+                or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
+                or not {len(self.mean), len(self.std)} <= {1, 3} or 0 in self.std):
+            raise ValueError(f'channel order {self.channel_order!r}, mean {self.mean} and std '
+                             f'{self.std} are none of pictures in RGB or BGR')
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it is RGB divided by 255, as of all that says nothing else."""
+        return (self.channel_order == 'rgb' and set(self.mean) == {0} and set(self.std) == {255})
+
+
+def normalization_of(cfg: Mapping[str, Any]) -> Normalization | None:
+    """What a training's config says.
+
+    Args:
+        cfg (Mapping): MMagic's, with ``model`` and pipelines.
+
+    Returns:
+        Normalization | None: None where the channel order is nowhere said. RGB
+        divided by 255 of ``LumaEditModel``, whose world is RGB.
+
+    Raises:
+        ValueError: Numbers or an order that no network for pictures has.
+    """
+    model = cfg.get('model') or {}
+    if _name(model.get('type')) == 'LumaEditModel':
+        return Normalization()
+    preprocessor = model.get('data_preprocessor') or {}
+    # Where nothing converts, a network has what the pipeline loads.
+    order = preprocessor.get('output_channel_order') or next(_loaded_orders(cfg), None)
+    if order is None:
+        return None
+    if preprocessor.get('mean', 0) is None or preprocessor.get('std', 0) is None:
+        return Normalization(order.lower(), (0., ), (1., ))
+    return Normalization(
+        order.lower(), *(_numbers(preprocessor.get(name, 127.5)) for name in ('mean', 'std')))
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value, )
+
+
+def _name(kind: Any) -> str:
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
+
+
+def _loaded_orders(cfg: Mapping[str, Any]) -> Iterator[str]:
+    """The channel orders of the pictures that a config's pipelines load."""
+    for part in ('test', 'val', 'train'):
+        for pipeline in (cfg.get(f'{part}_pipeline'), *_pipelines(cfg.get(f'{part}_dataloader'))):
+            for step in pipeline or ():
+                if _name(step.get('type')) == 'LoadImageFromFile' and step.get('key') == 'img':
+                    yield step.get('channel_order', 'bgr')
+
+
+def _pipelines(value: Any) -> Iterator[Sequence]:
+    if isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _pipelines(one)
+    elif isinstance(value, Mapping):
+        if isinstance(value.get('pipeline'), (list, tuple)):
+            yield value['pipeline']
+        for name in ('dataset', 'datasets'):
+            yield from _pipelines(value.get(name))
