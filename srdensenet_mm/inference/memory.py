@@ -1,5 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """How much memory there is, and how much a network takes for a tile."""
+import math
+import threading
 import weakref
 from collections.abc import Callable
 
@@ -82,25 +84,47 @@ def peak_bytes(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
     return counted.peak + inputs.numel() * inputs.element_size()
 
 
-def bytes_per_pixel(function: Callable[[Tensor], Tensor], inputs_channels: int,
-                    limit: float) -> float:
-    """What upscaling a tile takes for each of its LR pixels, found by trials.
+class TileMemory:
+    """What upscaling a tile takes, found by trials.
 
     What is computed in pieces of a fixed size, or only once, weighs most on a
     small tile, so a trial's figure is on the safe side for a larger one.
 
     Args:
-        function (Callable): Upscales (1, inputs_channels, h, w).
-        inputs_channels (int): Channels of its input.
-        limit (float): Bytes that a trial may take, as far as the smaller one
-            before it can tell.
-
-    Returns:
-        float: Bytes, by the largest trial.
+        function (Callable): Upscales (1, channels, h, w).
+        channels (int): Channels of its input.
+        margin (float): What the trials' figures are multiplied by. Defaults to
+            1.
     """
-    found = 0.
-    for side in _TRIALS:
-        if found and found * side**2 > limit:
-            break
-        found = peak_bytes(function, torch.zeros(1, inputs_channels, side, side)) / side**2
-    return found
+
+    def __init__(self, function: Callable[[Tensor], Tensor], channels: int, margin: float = 1.):
+        self._function = function
+        self._channels = channels
+        self._margin = margin
+        self._lock = threading.Lock()
+        # Pixels of a tile, and the bytes that it took.
+        self._trials: list[tuple[int, int]] = []
+
+    def per_pixel(self, limit: float = math.inf) -> float:
+        """Bytes for each LR pixel of a tile, by the largest trial so far.
+
+        Args:
+            limit (float): Bytes that a trial may take, as far as the smaller
+                ones can tell. Another call may allow more, and learn more.
+        """
+        with self._lock:
+            for side in _TRIALS[len(self._trials):]:
+                if self._trials and self._expected(side**2) > limit:
+                    break
+                inputs = torch.zeros(1, self._channels, side, side)
+                self._trials.append((side**2, peak_bytes(self._function, inputs)))
+            pixels, found = self._trials[-1]
+        return self._margin * found / pixels
+
+    def _expected(self, pixels: int) -> float:
+        """In proportion, or on the line through two trials: a part is the same for all tiles."""
+        last_pixels, last = self._trials[-1]
+        if len(self._trials) == 1:
+            return last * pixels / last_pixels
+        first_pixels, first = self._trials[-2]
+        return last + (last - first) * (pixels - last_pixels) / (last_pixels - first_pixels)

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import copy
 import math
-import threading
 import warnings
 from collections.abc import Callable
 from functools import cached_property
@@ -28,8 +27,10 @@ from .reach import reach
 from .tiling import Grid, Span, cheapest_grid, fixed_grid, run_tiles, whole_grid
 
 # Without a limit given: memory for tiles on a CPU, beside the picture itself.
-# More makes a large picture little faster and slows others down.
+# More makes a large picture little faster and slows others down. Engines take several times
+# what torch does for a tile: within this, overlaps would be most of their work.
 _DEFAULT_LIMIT = int(1.8 * memory.GIB)
+_ENGINE_SHARE = 0.5
 _DEFAULT_SHARE = 0.75
 # More bytes for an LR pixel than networks take: ours up to 160,000, for x8 with kernel 3.
 _MOST_PER_PIXEL = 300_000
@@ -137,8 +138,6 @@ class Upscaler:
         if self.device.type == 'cpu':
             return_freed_memory()
         self._forward = self._make_forward(backend, dtype)
-        self._trial_lock = threading.Lock()
-        self._bytes_per_pixel = None
 
     @cached_property
     def overlap(self) -> int | None:
@@ -250,8 +249,9 @@ class Upscaler:
         if grid is None:
             side = 2 * self.overlap + 1
             need = self._need(min(side, height) * min(side, width)) + self._beside(out_bytes)
-            raise UserError(f'a picture of {width} x {height} takes {need / memory.GIB:.2f} GiB '
-                            'at least: raise max_memory, or give a smaller overlap')
+            raise UserError(f'a picture of {width} x {height} takes more than memory allows, even '
+                            f'in tiles: raise max_memory ({need / memory.GIB:.2f} GiB will do), or '
+                            'give a smaller overlap')
         return grid
 
     def _largest_tile(self, pixels: int, out_bytes: int) -> int:
@@ -266,9 +266,12 @@ class Upscaler:
         if pixels * _MOST_PER_PIXEL <= min(budget, _DEFAULT_LIMIT):
             return pixels
         if self.max_memory is None and self.device.type == 'cpu' and self.overlap is not None:
-            budget = min(budget, _DEFAULT_LIMIT)
+            limit = _DEFAULT_LIMIT
+            if self._backend != 'torch':
+                limit = max(limit, int(_ENGINE_SHARE * memory.free_bytes(self.device)))
+            budget = min(budget, limit)
         room = budget - memory.OVERHEAD
-        return int(room / self._need_per_pixel(room))
+        return int(room / self._tile_memory.per_pixel(room))
 
     def _beside(self, out_bytes: int) -> int:
         """Memory that a call takes on the device however small the tiles are."""
@@ -276,15 +279,7 @@ class Upscaler:
         return strip + (out_bytes if self.device.type == 'cpu' else 0)
 
     def _need(self, pixels: int) -> int:
-        return memory.OVERHEAD + int(pixels * self._need_per_pixel())
-
-    def _need_per_pixel(self, limit: float = math.inf) -> float:
-        with self._trial_lock:
-            if self._bytes_per_pixel is None:
-                margin = 1 if self._backend == 'torch' else _ENGINE_MARGIN
-                self._bytes_per_pixel = margin * memory.bytes_per_pixel(
-                    self._counted, self._model.channels, limit)
-        return self._bytes_per_pixel
+        return memory.OVERHEAD + int(pixels * self._tile_memory.per_pixel(0))
 
     def _smaller(self, grid: Grid, reason: str) -> int:
         """After a failure for lack of memory: the next limit to a tile's LR pixels."""
@@ -309,15 +304,15 @@ class Upscaler:
 
     def _make_forward(self, backend: str, dtype: str) -> Callable[[Tensor], Tensor]:
         if backend == 'torch':
-            forward = InPrecision(self._model.network, dtype, self.device)
-            self._counted = forward
+            forward = counted = InPrecision(self._model.network, dtype, self.device)
+            margin = 1.
         else:
             forward = make_backend(self._model.network, backend, dtype, keep_memory=False)
             # Their memory does not show in torch's tensors.
-            self._counted = _graph_form(self._model.network)
+            counted, margin = _graph_form(self._model.network), _ENGINE_MARGIN
         if self._ensemble:
-            forward = self_ensemble(forward)
-            self._counted = self_ensemble(self._counted)
+            forward, counted = self_ensemble(forward), self_ensemble(counted)
+        self._tile_memory = memory.TileMemory(counted, self._model.channels, margin)
         return forward
 
 

@@ -40,13 +40,15 @@ def test_tensors_are_counted_while_they_live(function, tensors):
     assert tensors * SIZE <= found <= tensors * SIZE + 100  # and some scalars
 
 
-def test_bytes_per_pixel():
+def test_bytes_for_each_pixel():
 
     def twice_as_large(x):
         return F.interpolate(x, scale_factor=2)
 
     # Of three channels, the input's pixel and its four of the output.
-    assert memory.bytes_per_pixel(twice_as_large, 3, math.inf) == 3 * 4 * (1 + 4)
+    for margin in (1, 1.5):
+        found = memory.TileMemory(twice_as_large, 3, margin).per_pixel()
+        assert found == margin * 3 * 4 * (1 + 4)
 
 
 @pytest.mark.parametrize('limit, sides', [
@@ -59,8 +61,22 @@ def test_a_trial_keeps_to_the_limit(limit, sides):
         tried.append(x.size(-1))
         return x.repeat(1, 1, 2, 2)
 
-    memory.bytes_per_pixel(twice_as_large, 3, limit)
+    memory.TileMemory(twice_as_large, 3).per_pixel(limit)
     assert tried == sides
+
+
+def test_what_is_the_same_for_all_tiles_does_not_count_for_each_pixel():
+    tried = []
+
+    def with_something_fixed(x):
+        tried.append(x.size(-1))
+        return x + torch.zeros(10**6).sum()
+
+    tiles = memory.TileMemory(with_something_fixed, 1)
+    # In proportion, the last trial would be expected to take 16 MB.
+    tight, loose = tiles.per_pixel(100), tiles.per_pixel(16.1e6)
+    assert tried == [24, 48, 96] and tight > 15 * loose
+    assert tiles.per_pixel(100) == loose  # what is known stays known
 
 
 def peaks_here(limit: float, backends: list[str]) -> dict:

@@ -1,5 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Pictures through the Upscaler, against the network and OpenCV."""
+import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -103,13 +104,43 @@ def test_memory_decides_on_tiles(monkeypatch):
     many, together = tight._plan(300, 300, image.nbytes * 16, None)
     assert len(many) > 1
     rows, cols = many.tile_shape
-    assert rows * cols * together * tight._need_per_pixel() + memory.OVERHEAD < 0.21 * 2**30
+    assert (rows * cols * together * tight._tile_memory.per_pixel() + memory.OVERHEAD
+            < 0.21 * 2**30)
     assert np.abs(tight(image).astype(int) - upscaler(image)).max() <= 1
     with pytest.raises(UserError, match='raise max_memory'):
         Upscaler(net, device='cpu', max_memory=0.1)(image)
     monkeypatch.setattr(memory, 'free_bytes', lambda device: 300 * 2**20)
     fewer, _ = Upscaler(net, device='cpu')._plan(300, 300, image.nbytes * 16, None)
     assert len(fewer) > 1
+
+
+def test_the_order_of_pictures_decides_on_nothing():
+    net = SRDenseNet().eval()
+    limit, small, large = 0.3, (120, 120), (1600, 1600)
+
+    def plan(upscaler, size):
+        return len(upscaler._plan(*size, 3 * 16 * size[0] * size[1], None)[0])
+
+    expected = plan(Upscaler(net, device='cpu', max_memory=limit), small)
+    upscaler = Upscaler(net, device='cpu', max_memory=limit)
+    with pytest.raises(UserError, match=r'raise max_memory \((.*) GiB will do\)') as error:
+        plan(upscaler, large)
+    assert plan(upscaler, small) == expected == 1
+    enough = float(re.search(r'\(([\d.]+) GiB', str(error.value))[1])
+    assert plan(Upscaler(net, device='cpu', max_memory=enough + 0.01), large) > 1
+
+
+def test_engines_may_take_half_of_what_is_free(monkeypatch):
+    pytest.importorskip('onnxruntime')
+    net = SRDenseNet().eval()
+    limits = {}
+    for free in (4, 20):
+        monkeypatch.setattr(memory, 'free_bytes', lambda device, free=free: free * 2**30)
+        for backend in ('torch', 'onnxruntime'):
+            upscaler = Upscaler(net, device='cpu', backend=backend)
+            limits[backend, free] = upscaler._largest_tile(10**8, 0)
+    assert limits['torch', 4] == limits['torch', 20]
+    assert limits['onnxruntime', 20] > 4 * limits['onnxruntime', 4]
 
 
 def test_smaller_tiles_when_memory_runs_out():
@@ -178,6 +209,25 @@ def test_bad_arguments(kwargs, message):
 def test_no_picture(image, message):
     with pytest.raises(UserError, match=message):
         Upscaler(network(), device='cpu')(image)
+
+
+class _MeanOverThePicture(torch.nn.Module):
+    """What tracing makes a constant of: the traced picture's number of pixels."""
+
+    in_channels = 3
+
+    def forward(self, x):
+        mean = x.sum((2, 3), keepdim=True) / float(x.size(2) * x.size(3))
+        return torch.nn.functional.interpolate(x - mean, scale_factor=2.)
+
+
+@pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
+def test_a_graph_that_computes_something_else_is_refused(backend):
+    pytest.importorskip('onnx')
+    pytest.importorskip(backend)
+    Upscaler(_MeanOverThePicture(), device='cpu')
+    with pytest.raises(UserError, match=f'backend={backend}: computes something else than _Mean'):
+        Upscaler(_MeanOverThePicture(), device='cpu', backend=backend)
 
 
 @pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
