@@ -1,10 +1,10 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Whether an exported model does what the network does."""
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from srdensenet_mm.inference.networks import channels_of
 
@@ -58,16 +58,26 @@ def largest_difference(model: bytes,
         UserError: onnxruntime is not installed.
     """
     session = make_session(model)
+    return largest_difference_of(
+        lambda inputs: torch.from_numpy(session.run(None, {INPUT: inputs.numpy()})[0]),
+        network, sizes)
+
+
+def largest_difference_of(run: Callable[[Tensor], Tensor],
+                          network: nn.Module,
+                          sizes: Sequence[tuple[int, int, int]] = CHECKED_SIZES) -> float:
+    """:func:`largest_difference` of any other way to run a network, taking and giving tensors."""
     generator = torch.Generator().manual_seed(0)
     worst = 0.
     for n, height, width in sizes:
         inputs = torch.rand(n, channels_of(network), height, width, generator=generator)
         with torch.no_grad():
-            expected = network(inputs).numpy()
-        found = session.run(None, {INPUT: inputs.numpy()})[0]
-        if found.shape != expected.shape or not np.isfinite(found).all():
+            expected = network(inputs)
+        found = run(inputs)
+        if found.shape != expected.shape or not torch.isfinite(found).all():
             return float('inf')
-        worst = max(worst, float(np.abs(found - expected).max() / max(1, np.abs(expected).max())))
+        largest = expected.abs().max().item()
+        worst = max(worst, (found - expected).abs().max().item() / max(1, largest))
     return worst
 
 

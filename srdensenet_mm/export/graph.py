@@ -48,8 +48,8 @@ def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:
     buffer = io.BytesIO()
     try:
         # What tracing warns of, values that it takes for constants, would show
-        # at other sizes than the traced one, where every export is compared
-        # with torch. The exporter by tracing is deprecated, but the newer one
+        # at other sizes than the traced one, where whoever uses the graph
+        # compares it with torch. The exporter by tracing is deprecated, but the newer one
         # needs onnxscript and writes a graph of no other operations.
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter('ignore', torch.jit.TracerWarning)

@@ -25,6 +25,10 @@ DTYPES = {
     'openvino': ('fp32', 'bf16', 'fp16'),
 }
 
+# The largest difference to torch, in parts of the largest value. A constant that should be
+# computed shows by more.
+_TOLERANCES = {'fp32': 1e-3, 'bf16': 0.1, 'fp16': 2e-2}
+
 
 def make_backend(network: nn.Module,
                  name: str,
@@ -55,7 +59,8 @@ def make_backend(network: nn.Module,
 
     Raises:
         UserError: The name or dtype is not supported, the package is not
-            installed, or the network cannot be exported.
+            installed, or the network cannot be exported, or not as what it
+            computes.
     """
     if name not in DTYPES:
         raise UserError(f'backend={name!r} is not supported: choose one of {", ".join(DTYPES)}')
@@ -71,9 +76,20 @@ def make_backend(network: nn.Module,
         return _make_torch(network, dtype, threads)
     threads = threads or torch.get_num_threads()
     network = copy.deepcopy(network).cpu().float().eval()
-    if name == 'onnxruntime':
-        return _make_onnxruntime(network, threads, keep_memory)
-    return _make_openvino(network, dtype, threads)
+    run = (_make_onnxruntime(network, threads, keep_memory) if name == 'onnxruntime'
+           else _make_openvino(network, dtype, threads))
+    _compare(run, network, name, dtype)
+    return run
+
+
+def _compare(run: Backend, network: nn.Module, name: str, dtype: str) -> None:
+    """Refuse a graph into which tracing has written what it should compute."""
+    from srdensenet_mm.export.checking import largest_difference_of
+    difference = largest_difference_of(run, network)
+    if not difference <= _TOLERANCES[dtype]:
+        raise UserError(
+            f'backend={name}: computes something else than {type(network).__name__} in torch (up '
+            f'to {difference:.2g} off, of values up to 1), so it cannot be used for this network')
 
 
 def _make_torch(network: nn.Module, dtype: str, threads: int | None) -> Backend:
