@@ -20,6 +20,11 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from srdensenet_mm.errors import UserError
 
+# Of the formats that OpenCV reads on every platform.
+EXTENSIONS = frozenset({
+    '.png', '.jpg', '.jpeg', '.jpe', '.jp2', '.bmp', '.dib', '.tif', '.tiff', '.webp', '.ppm',
+    '.pgm', '.pbm', '.pnm', '.ras', '.sr'
+})
 _PILLOW = threading.RLock()
 _TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 # Bytes that the texts in a PNG may unpack to; Pillow's own limit is 1 MiB.

@@ -8,16 +8,11 @@ import cv2
 import numpy as np
 from mmengine.fileio import get
 
-from srdensenet_mm.decoding import decode
+from srdensenet_mm.decoding import EXTENSIONS, decode
 from srdensenet_mm.errors import UserError
 
 # By the number of channels.
 _TO_RGB = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
-# What OpenCV reads on every platform.
-EXTENSIONS = frozenset({
-    '.png', '.jpg', '.jpeg', '.jpe', '.jp2', '.bmp', '.dib', '.tif', '.tiff', '.webp', '.ppm',
-    '.pgm', '.pbm', '.pnm', '.ras', '.sr'
-})
 
 
 def find_pictures(folders: str | Path | Sequence[str | Path]) -> list[Path]:

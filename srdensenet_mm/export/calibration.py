@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from srdensenet_mm.datasets.picture_files import find_pictures
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.inference.colours import check_picture, to_float
-from srdensenet_mm.inference.folder import SUFFIXES
 from srdensenet_mm.inference.image_io import read_picture
 from srdensenet_mm.models.colour import rgb_to_y
 
@@ -30,18 +30,19 @@ def lr_batches(pictures: Sequence[str | Path], colour: str) -> list[np.ndarray]:
         there are; float32, shape (1, C, h, w), 0..1.
 
     Raises:
-        UserError: A file is no picture, or there is none.
+        UserError: A file is no picture, or there are less than two.
     """
     files = [file for path in map(Path, pictures) for file in _files(path)]
-    if not files:
-        raise UserError(f'{", ".join(map(str, pictures))}: there are no pictures')
+    if len(files) < 2:
+        raise UserError(f'{", ".join(map(str, pictures))}: give two pictures at least, one to '
+                        'learn from and one to judge by')
     chosen = np.linspace(0, len(files) - 1, min(len(files), MAX_PICTURES)).round().astype(int)
     return [_read(files[i], colour).numpy() for i in chosen]
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        return find_pictures(path)
     if not path.exists():
         raise UserError(f'{path}: there is no such picture or folder')
     return [path]

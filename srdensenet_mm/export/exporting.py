@@ -92,7 +92,7 @@ def export_checkpoint(source: str | Path,
             and output are float32 with all of them. Defaults to ``'fp32'``.
         opset (int): 13 to 20. Defaults to 17.
         pictures (Sequence[str | Path]): Picture files or folders of the kind
-            that is to be upscaled; needed for int8, and only used there.
+            that is to be upscaled, two at least; for int8, and for it alone.
 
     Returns:
         ExportReport: With the measured difference to torch.
@@ -111,6 +111,8 @@ def export_checkpoint(source: str | Path,
     if dtype == 'int8' and not pictures:
         raise UserError('dtype=int8: needs pictures of the kind that is to be upscaled, '
                         'to learn the range of every map from')
+    if dtype != 'int8' and pictures:
+        raise UserError(f'dtype={dtype}: learns nothing from pictures, leave them out')
     for package in ('onnx', 'onnxruntime'):
         import_optional(package)
     network, meta = load_network_with_meta(source)
@@ -137,7 +139,7 @@ def export_checkpoint(source: str | Path,
         model = to_int8(model, batches[::2])
         if not math.isfinite(largest_difference(model, form)):
             raise UserError(f'{source}: its int8 model does not take pictures of every size')
-        measured['agreement'] = agreement(model, form, batches[1::2] or batches)
+        measured['agreement'] = agreement(model, form, batches[1::2])
         if not measured['agreement'] >= MIN_AGREEMENT:
             raise UserError(
                 f'{source}: in int8 its output agrees with the network\'s to only '

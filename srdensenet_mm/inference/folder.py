@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from srdensenet_mm.decoding import EXTENSIONS
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import make_folder
 
 from .image_io import Picture, picture_pixels, read_picture, write_png
 
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.bmp', '.tif', '.tiff', '.webp', '.jp2', '.ppm',
-            '.pgm', '.pbm', '.pnm')
 # Failures to write that the next picture would meet as well.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -116,9 +115,9 @@ def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:
         root = Path(*fixed)
         found = (Path(name) for name in glob.glob(given, recursive=True)
                  if os.path.isfile(name) and not _is_result(name, out, root))
-    pictures = sorted(file for file in found if file.suffix.lower() in SUFFIXES)
+    pictures = sorted(file for file in found if file.suffix.lower() in EXTENSIONS)
     if not pictures:
-        raise UserError(f'{given}: no picture there (looked for {" ".join(SUFFIXES)})')
+        raise UserError(f'{given}: no picture there (looked for {" ".join(sorted(EXTENSIONS))})')
     return [(file, file.relative_to(root)) for file in pictures]
 
 
@@ -170,7 +169,7 @@ def upscale_files(jobs: Sequence[Job],
     summary = Summary() if summary is None else summary
     open_jobs = []
     for job in jobs:
-        if os.path.exists(job.target) and not overwrite:
+        if os.path.isfile(job.target) and not overwrite:
             summary.skipped.append(job.target)
         else:
             open_jobs.append((job, picture_pixels(job.source)))

@@ -16,6 +16,7 @@ from mmcv.image import rgb2ycbcr, ycbcr2rgb
 from srdensenet_mm.checkpoints import load_network
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.export import exporting
+from srdensenet_mm.export.calibration import lr_batches
 from srdensenet_mm.export.exporting import export_checkpoint
 
 onnx = pytest.importorskip('onnx')
@@ -150,11 +151,32 @@ def test_pictures_for_int8(make_checkpoint, tmp_path, pictures):
     broken = tmp_path / 'broken.png'
     broken.write_bytes((pictures / '0.png').read_bytes()[:60])
     for given, message in (
-            ([], 'needs pictures'), ([empty], 'no pictures'), ([broken], 'broken.png: is damaged'),
+            ([], 'needs pictures'), ([empty], 'holds no picture'),
+            ([pictures / '0.png'], 'give two pictures at least'),
+            ([broken, pictures / '0.png'], 'broken.png: is damaged'),
             ([tmp_path / 'none'], 'no such picture')):
         with pytest.raises(UserError, match=message):
             export_checkpoint(checkpoint, target, dtype='int8', pictures=given)
         assert not target.exists()
+    with pytest.raises(UserError, match='dtype=fp16: learns nothing from pictures'):
+        export_checkpoint(checkpoint, target, dtype='fp16', pictures=[pictures])
+
+
+def test_int8_is_judged_by_pictures_that_it_has_not_seen(
+        make_checkpoint, tmp_path, pictures, monkeypatch):
+    (pictures / '._0.png').write_bytes(b'what macOS leaves')
+    (pictures / 'folder').mkdir()
+    (pictures / '1.png').rename(pictures / 'folder/1.png')
+    learnt, judged = [], []
+    to_int8, agreement = exporting.to_int8, exporting.agreement
+    monkeypatch.setattr(exporting, 'to_int8', lambda model, batches: learnt.extend(
+        batches) or to_int8(model, batches))
+    monkeypatch.setattr(exporting, 'agreement', lambda model, form, batches: judged.extend(
+        batches) or agreement(model, form, batches))
+    export_checkpoint(make_checkpoint(), tmp_path / 'net.onnx', dtype='int8', pictures=[pictures])
+    assert learnt and judged
+    assert len(learnt) + len(judged) == len(lr_batches([pictures], 'y'))
+    assert not any(np.array_equal(one, other) for one in learnt for other in judged)
 
 
 @pytest.mark.parametrize('dtype', ['fp32', 'fp16', 'int8'])
@@ -172,7 +194,8 @@ def test_a_model_that_differs_is_not_written(
     monkeypatch.setattr(exporting, 'folded', spoilt)
     with pytest.raises(UserError, match='differs from|agrees with'):
         export_checkpoint(
-            make_checkpoint(), tmp_path / 'net.onnx', dtype=dtype, pictures=[pictures])
+            make_checkpoint(), tmp_path / 'net.onnx', dtype=dtype,
+            pictures=[pictures] * (dtype == 'int8'))
     assert not (tmp_path / 'net.onnx').exists()
 
 
