@@ -32,7 +32,10 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--overlaps', type=int, nargs='+', default=[0, 4, 8, 16, 32],
                         help="LR pixels, beside the network's reach (default: 0 4 8 16 32)")
     parser.add_argument('--tile', type=int, default=32, help='LR pixels (default: 32)')
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if args.tile < 1:
+        parser.error(f'--tile {args.tile}: give at least 1')
+    return args
 
 
 def measure(args: argparse.Namespace) -> list[dict]:

@@ -1,6 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import torch
 
+from .errors import UserError
+
 
 def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX).
@@ -10,3 +12,30 @@ def cpu_has_bf16() -> bool:
     """
     checks = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+
+
+def find_device(device: str | torch.device | None, backend: str = 'torch') -> torch.device:
+    """A device that can be computed on.
+
+    Args:
+        device (str | torch.device, optional): None takes a GPU where there is
+            one and ``backend`` is torch, else the CPU.
+        backend (str): What is to compute; all but torch run on CPUs.
+
+    Raises:
+        UserError: There is no such device here.
+    """
+    if device is None:
+        use_gpu = backend == 'torch' and torch.cuda.is_available()
+        return torch.device('cuda' if use_gpu else 'cpu')
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except Exception as error:  # of many kinds, by device
+        reason = ' '.join(str(error).split()[:12])
+        raise UserError(f'device={device}: cannot be used here ({reason}); cpu can') from error
+    if found.type == 'meta':
+        raise UserError(f'device={device}: computes nothing')
+    if backend != 'torch' and found.type != 'cpu':
+        raise UserError(f'device={device}: {backend} runs on cpu')
+    return found

@@ -1,5 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """What takes part in a benchmark: bicubic, and models from MMagic-style configs."""
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from srdensenet_mm.engine.config_checks import read_config, resolve_config
+from srdensenet_mm.engine.config_checks import read_config, resolve_config, without_losses
 from srdensenet_mm.engine.loading import load_for_test
 from srdensenet_mm.errors import UserError
 
@@ -89,9 +90,9 @@ def parse_specs(texts: Sequence[str],
         backends.check(backend, device)
     specs: list[Spec] = []
     for text in texts:
-        config, equals, checkpoint = text.partition('=')
+        config, checkpoint = _split(text)
         resolve_config(config)
-        if equals and not checkpoint:
+        if checkpoint == '':
             raise UserError(f'{text}: no checkpoint after "=", write CONFIG=CHECKPOINT or CONFIG')
         if checkpoint and '://' not in checkpoint and not Path(checkpoint).is_file():
             raise UserError(f'{checkpoint}: there is no such checkpoint')
@@ -104,9 +105,21 @@ def parse_specs(texts: Sequence[str],
     return specs
 
 
+def _split(text: str) -> tuple[str, str | None]:
+    """``CONFIG[=CHECKPOINT]`` apart, at the first "=" behind a config: its path may have some."""
+    if not Path(text).is_file():
+        for found in re.finditer('=', text):
+            config = text[:found.start()]
+            if '::' in config or Path(config).is_file():
+                return config, text[found.end():]
+    config, equals, checkpoint = (text, '', '') if Path(text).is_file() else text.partition('=')
+    return config, checkpoint if equals else None
+
+
 def is_ours(cfg) -> bool:
     """Whether a config's network is an SRDenseNet."""
-    return ((cfg.get('model') or {}).get('generator') or {}).get('type') == 'SRDenseNet'
+    kind = ((cfg.get('model') or {}).get('generator') or {}).get('type')
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2] == 'SRDenseNet'
 
 
 def _unique(name: str, specs: Sequence[Spec]) -> str:
@@ -130,7 +143,7 @@ def build(spec: Spec, device: str | torch.device = 'cpu') -> Contender:
     if not cfg.get('model'):
         raise UserError(f'{spec.config}: has no "model"')
     try:
-        model = MODELS.build(cfg.model)
+        model = MODELS.build(without_losses(cfg.model))
     except Exception as error:  # whatever the config's modules raise
         raise UserError(f'{spec.config}: its model cannot be built: {error}') from error
     if not isinstance(getattr(model, 'generator', None), nn.Module):

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
+from srdensenet_mm.processor import find_device
 from srdensenet_mm.version import __version__
 
 from . import backends
@@ -88,15 +89,9 @@ def _check_arguments(models, data, out, size, runs, threads, device) -> None:
     for name, value in (('size', min(size)), ('runs', runs), ('threads', threads)):
         if value is not None and value < 1:
             raise UserError(f'--{name} {value}: give a positive number')
-    try:
-        if torch.device(device).type == 'cuda':
-            torch.zeros(1, device=device)
-            # Clocks and memory counters are the current GPU's.
-            if torch.device(device).index is not None:
-                torch.cuda.set_device(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f'--device {device}: is not usable: {reason}') from error
+    found = find_device(device)
+    if found.type == 'cuda' and found.index is not None:
+        torch.cuda.set_device(found)  # clocks and memory counters are the current GPU's
     names = set()
     for folder in data:
         check_folder(folder)

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
 
-from srdensenet_mm.datasets.checked_pictures import CheckedPictures
+from srdensenet_mm.datasets.checked_pictures import CheckedPictures, find_fault
 from srdensenet_mm.datasets.matlab_bicubic import matlab_bicubic_upscale
 from srdensenet_mm.datasets.picture_files import find_pictures
 from srdensenet_mm.datasets.prepare import gt_multiple
-from srdensenet_mm.engine.picture_checks import check_sizes, smallest_side
+from srdensenet_mm.engine.picture_checks import check_none_left_out, check_sizes, smallest_side
 from srdensenet_mm.errors import UserError
 
 from .contenders import Contender
@@ -53,14 +54,20 @@ class DataSet:
         check_folder(folder, scale)
         load = dict(type='LoadImageFromFile', color_type='color', channel_order='rgb',
                     imdecode_backend='cv2')
-        self._dataset = CheckedPictures(
-            BasicImageDataset(
+        with DefaultScope.overwrite_default_scope('mmagic'):
+            pairs = BasicImageDataset(
                 data_root=str(folder),
                 data_prefix=dict(img=f'LRbicx{scale}', gt=_gt_folder(scale)),
-                pipeline=[dict(load, key='img'), dict(load, key='gt'), dict(type='PackInputs')]),
-            scale, hint=f'({_prepare_help(folder, scale)})')
+                pipeline=[dict(load, key='img'), dict(load, key='gt'), dict(type='PackInputs')])
+        hint = f'({_prepare_help(folder, scale)})'
+        self._dataset = CheckedPictures(pairs, scale, hint=hint)
         infos = [self._dataset.get_data_info(i) for i in range(len(self))]
+        check_none_left_out(pairs.data_prefix.values(), infos)
         check_sizes(infos, scale, smallest_side(dict(type='SSIM', crop_border=scale)))
+        # Minutes of measuring should not end at a damaged picture.
+        for fault in (find_fault(info, scale) for info in infos):
+            if fault:
+                raise UserError(f'{fault} {hint}')
 
     def __len__(self) -> int:
         return len(self._dataset)

@@ -14,6 +14,7 @@ from srdensenet_mm.compat import bare_message
 from srdensenet_mm.errors import UserError
 
 from .picture_checks import (
+    check_none_left_out,
     check_sizes,
     check_twins,
     innermost,
@@ -111,6 +112,8 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
                     'file name a line, then a space and its shape such as (480,480,3)')
             infos = check_twins(name, dataset)
             if name != 'train_dataloader':
+                if not ann_file and not dataset.get('recursive'):
+                    check_none_left_out([str(root / folder) for folder in prefix.values()], infos)
                 check_sizes(infos, scale, smallest_side(cfg.get(f'{name.split("_")[0]}_evaluator')))
         if cfg.get(name):
             cfg[name] = name_bad_pictures(cfg[name], scale, name == 'train_dataloader')
@@ -122,6 +125,12 @@ def _how_to_make(folder: str, root: Path) -> str:
         return f'{_PREPARE} --help tells how to prepare it'
     scales = '' if prepared[1] in ('2', '3', '4', '12') else f' --scales {prepared[1]}'
     return f'prepare it with: {_PREPARE} HR_FOLDER {root}{scales}'
+
+
+def without_losses(model: dict) -> dict:
+    """A GAN's config without what only training needs, and may fetch from the internet (VGG19)."""
+    return {key: value for key, value in model.items()
+            if key not in ('discriminator', 'gan_loss', 'perceptual_loss')}
 
 
 def scale_of(cfg: Config) -> int | None:

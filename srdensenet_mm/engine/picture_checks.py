@@ -1,7 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Finding pictures that are missing or no pairs before a run starts."""
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from mmagic.registry import DATASETS
 from PIL import ExifTags, Image
 
 from srdensenet_mm.datasets.checked_pictures import CheckedPictures, size_fault
+from srdensenet_mm.datasets.picture_files import find_pictures
 from srdensenet_mm.errors import UserError
 
 _SKIP_HELP = "(set the dataset's on_bad_image='skip' to go on without such pictures)"
@@ -74,6 +75,28 @@ def check_twins(name: str, dataset: dict) -> list[dict]:
                 twin = Path(prefix[built.search_key]) / Path(alone[0]).name
                 raise UserError(_missing(twin, alone[:1], alone))
     return infos
+
+
+def check_none_left_out(folders: Iterable[str], infos: list[dict]) -> None:
+    """Look whether all pictures in the folders of a test set are scored.
+
+    MMagic's dataset passes over formats that it does not know, and over folders
+    within a folder.
+
+    Args:
+        folders (Iterable[str]): LR's and GT's.
+        infos (list[dict]): From :func:`check_twins`.
+
+    Raises:
+        UserError: Names the first that would be left out.
+    """
+    listed = {os.path.normpath(value) for info in infos
+              for key, value in info.items() if key.endswith('_path')}
+    for folder in folders:
+        for path in find_pictures(folder):
+            if os.path.normpath(path) not in listed:
+                raise UserError(f'{path}: would not be scored, for MMagic takes no such format, '
+                                f'or no folders within {folder}: {_AGAIN}, or take it out')
 
 
 def _exists(path: str, folders: dict[str, set[str]]) -> bool:

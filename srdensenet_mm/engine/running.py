@@ -18,7 +18,7 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, make_folder
 
 from .checkpoint_checks import check_settings
-from .config_checks import check_data, check_sections, clear_errors, read_config
+from .config_checks import check_data, check_sections, clear_errors, read_config, without_losses
 from .loading import CheckpointKeysHook, load_for_test, networks_of
 from .save_on_signal_hook import SaveOnSignalHook
 from .work_folder import begin_anew, find_whole_checkpoint
@@ -157,6 +157,7 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     check_data(cfg, ['test_dataloader'])
     read_checkpoint(checkpoint)  # what cannot be read is refused before anything is built
     cfg.load_from, cfg.resume = None, False
+    cfg.model = without_losses(cfg.model)
     # The weights to test are the averages already, where there are any.
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or []
                         if hook['type'] not in _AVERAGING_HOOKS]

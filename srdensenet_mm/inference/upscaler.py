@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from srdensenet_mm.compat import return_freed_memory
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.models.self_ensemble import self_ensemble
-from srdensenet_mm.processor import cpu_has_bf16
+from srdensenet_mm.processor import cpu_has_bf16, find_device
 
 from . import memory
 from .backends import DTYPES as BACKENDS
@@ -107,7 +107,7 @@ class Upscaler:
         _check_at_least('overlap', overlap, 0)
         if max_memory is not None and not (_is_number(max_memory) and 0 < max_memory < math.inf):
             raise UserError(f'max_memory={max_memory!r}: give the GiB that may be used, above 0')
-        self.device = _find_device(device, backend)
+        self.device = find_device(device, backend)
         if self.device.type == 'cpu' and dtype == 'fp16' and backend == 'torch':
             raise UserError('dtype=fp16: is for GPUs; on a CPU, bf16 is the fast type')
         if self.device.type == 'cpu' and dtype == 'bf16' and backend == 'torch' and (
@@ -332,23 +332,6 @@ def _strips(row: Span, col: Span, scale: int):
     step = max(1, _STRIP_PIXELS // ((col.keep_stop - col.keep_start) * scale**2))
     for start in range(row.keep_start, row.keep_stop, step):
         yield slice(start, min(start + step, row.keep_stop))
-
-
-def _find_device(device: str | torch.device | None, backend: str) -> torch.device:
-    if device is None:
-        use_gpu = backend == 'torch' and torch.cuda.is_available()
-        return torch.device('cuda' if use_gpu else 'cpu')
-    try:
-        found = torch.device(device)
-        torch.empty(1, device=found)
-    except Exception as error:  # of many kinds, by device
-        reason = ' '.join(str(error).split()[:12])
-        raise UserError(f'device={device}: cannot be used here ({reason}); cpu can') from error
-    if found.type == 'meta':
-        raise UserError(f'device={device}: computes nothing')
-    if backend != 'torch' and found.type != 'cpu':
-        raise UserError(f'device={device}: {backend} runs on cpu')
-    return found
 
 
 def _check_choice(name: str, value: str, choices) -> None:

@@ -5,12 +5,13 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from small_models import EDSR, write_checkpoint, write_config
+from small_models import EDSR, ROOT, write_checkpoint, write_config
 
 from srdensenet_mm.benchmark import backends
 from srdensenet_mm.benchmark.complexity import count_parameters
-from srdensenet_mm.benchmark.contenders import Spec, build, common_scale, parse_specs
+from srdensenet_mm.benchmark.contenders import Spec, build, common_scale, is_ours, parse_specs
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.models import SRDenseNet
 
 
 def _has(package):
@@ -128,6 +129,36 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     weights = write_checkpoint(tmp_path / 'x3.pth', num_blocks=3)
     with pytest.raises(UserError, match='x3.pth: does not fit the config'):
         build(Spec('small', str(config), str(weights)))
+
+
+def test_names_with_an_equals_sign(tmp_path):
+    folder = tmp_path / 'lr=1e-4'
+    folder.mkdir()
+    config, checkpoint = write_config(folder / 'small.py'), folder / 'a=b.pth'
+    write_checkpoint(checkpoint)
+    for text, expected in ((f'{config}={checkpoint}', str(checkpoint)), (f'{config}', None)):
+        spec, = parse_specs([text])
+        assert (spec.config, spec.checkpoint) == (str(config), expected)
+    with pytest.raises(UserError, match='no checkpoint after'):
+        parse_specs([f'{config}='])
+
+
+@pytest.mark.parametrize('name', ['srdensenet_x4_srgan_div2k', 'srdensenet_x4_esrgan_div2k'])
+def test_a_gans_generator_needs_no_losses(monkeypatch, name):
+
+    def fetch(*_, **__):
+        raise AssertionError('VGG19 was asked for')
+
+    monkeypatch.setattr('torch.hub.load_state_dict_from_url', fetch)
+    monkeypatch.setattr('torchvision.models.vgg.load_state_dict_from_url', fetch, raising=False)
+    contender = build(Spec('gan', str(ROOT / f'configs/{name}.py')))
+    assert (contender.upscale_factor, contender.in_channels) == (4, 3)
+
+
+@pytest.mark.parametrize('kind', ['SRDenseNet', 'mmagic.SRDenseNet', SRDenseNet])
+def test_ours_by_any_name(kind):
+    assert is_ours(dict(model=dict(generator=dict(type=kind))))
+    assert not is_ours(dict(model=dict(generator=dict(type='EDSRNet')))) and not is_ours({})
 
 
 def test_scales_are_not_mixed(tmp_path):

@@ -4,6 +4,7 @@ import sys
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from small_models import ROOT
 
@@ -14,6 +15,12 @@ import overlap  # noqa: E402
 from srdensenet_mm.checkpoints import save_network  # noqa: E402
 from srdensenet_mm.inference import Upscaler  # noqa: E402
 from srdensenet_mm.models import SRDenseNet  # noqa: E402
+
+
+def test_a_tile_of_nothing(capsys):
+    with pytest.raises(SystemExit):
+        overlap.parse_args(['net.pth', 'a.png', '--tile', '0'])
+    assert '--tile 0: give at least 1' in capsys.readouterr().err
 
 
 def test_errors_shrink_and_end_at_the_reach(tmp_path):

@@ -68,6 +68,18 @@ def test_x8_has_a_truth_of_its_own(tmp_path):
     assert pair['data_samples'].gt_img.shape == (3, 72, 80)
 
 
+@pytest.mark.parametrize('odd', ['{}/bird.pgm', '{}/below/bird.png'])
+def test_no_picture_is_left_out(tmp_path, odd):
+    folder = write_data_set(tmp_path / 'Corner5')
+    for name in ('LRbicx4', 'GTmod12'):
+        target = folder / odd.format(name)
+        target.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(target), cv2.imread(str(folder / name / 'bird.png'), cv2.IMREAD_GRAYSCALE))
+        (folder / name / 'bird.png').unlink()
+    with pytest.raises(UserError, match=r'/bird\.(pgm|png): would not be scored'):
+        DataSet(folder, 4)
+
+
 def test_what_is_wrong_with_a_test_set_is_named(tmp_path):
     with pytest.raises(UserError, match='nowhere: has no folder GTmod12; prepare it with'):
         check_folder(tmp_path / 'nowhere')
@@ -84,7 +96,7 @@ def test_what_is_wrong_with_a_test_set_is_named(tmp_path):
     cv2.imwrite(str(file), low)
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(UserError, match=r'LRbicx4/bird\.png: .*\(prepare it with'):
-        list(DataSet(folder, 4))
+        DataSet(folder, 4)  # before anything is measured
     for name, side in (('GTmod12', 12), ('LRbicx4', 3)):
         cv2.imwrite(str(folder / name / 'bird.png'), low[:side, :side])
     with pytest.raises(UserError, match=r'GTmod12/bird\.png: 12x12 pixels is too small .* 19 to'):

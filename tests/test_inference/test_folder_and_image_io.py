@@ -284,6 +284,33 @@ def test_a_broken_picture_stops_no_folder(tmp_path, monkeypatch, capsys, checkpo
     assert cv2.imread(str(out / 'a.png'), cv2.IMREAD_UNCHANGED).shape == (2, 2)
 
 
+def test_a_full_disk_stops_a_folder(tmp_path, monkeypatch):
+    for name in 'ab':
+        cv2.imwrite(str(tmp_path / f'{name}.png'), np.zeros((4, 5), np.uint8))
+    tried = []
+
+    def full(path, picture):
+        tried.append(path)
+        try:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        except OSError as error:
+            raise UserError(f'{path}: cannot be written') from error
+
+    monkeypatch.setattr('srdensenet_mm.inference.folder.write_png', full)
+    jobs = find_jobs([str(tmp_path)], tmp_path / 'out')
+    with pytest.raises(UserError, match='cannot be written'):
+        upscale_files(jobs, lambda image, progress: image)
+    assert len(tried) == 1
+
+
+def test_a_folder_is_no_result(tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((4, 5), np.uint8))
+    (tmp_path / 'out/a.png').mkdir(parents=True)
+    summary = upscale_files(find_jobs([str(tmp_path / 'a.png')], tmp_path / 'out'),
+                            lambda image, progress: image)
+    assert not summary.skipped and 'out/a.png: is a folder' in summary.failed[0]
+
+
 def test_what_was_done_is_told_when_it_is_cut_short(
         tmp_path, monkeypatch, capsys, checkpoint):
     (tmp_path / 'in').mkdir()

@@ -143,6 +143,13 @@ def test_engines_may_take_half_of_what_is_free(monkeypatch):
     assert limits['onnxruntime', 20] > 4 * limits['onnxruntime', 4]
 
 
+def test_a_result_larger_than_memory(monkeypatch):
+    upscaler = Upscaler(network(), device='cpu')
+    monkeypatch.setattr(memory, 'free_bytes', lambda device: 16 * 3 * 20 * 20 - 1)
+    with pytest.raises(UserError, match='20 x 20 becomes one of 0.0 GiB.*cut it up first'):
+        upscaler(noise(20, 20, 3))
+
+
 def test_smaller_tiles_when_memory_runs_out():
     net = network()
     upscaler = Upscaler(net, device='cpu')

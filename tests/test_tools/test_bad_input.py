@@ -331,6 +331,16 @@ def test_bad_test_sets(place, kind):
     assert_nothing_written(place)
 
 
+@pytest.mark.parametrize('name', ['{}/more.webp', '{}/below/more.png'])
+def test_no_picture_of_a_test_set_is_left_out(place, name):
+    for folder in ('LR', 'GT'):
+        (place / folder / 'below').mkdir()
+        path = place / name.format(folder)
+        write(path, read_rgb(place / folder / 'bild 1.png'))
+    line = refused('test', *score(place))
+    assert f'{place / name.format("LR")}: would not be scored' in line, line
+
+
 @pytest.mark.parametrize('kind', KINDS)
 def test_bad_pairs_to_train_on(place, kind):
     write_config(place / 'config.py', train_dataloader=pairs_for_training(place))
