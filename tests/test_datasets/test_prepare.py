@@ -150,6 +150,12 @@ def test_two_pictures_of_one_stem_are_refused(tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+def test_what_lies_deep_in_a_prepared_set_is_passed_over(tmp_path):
+    source = write(tmp_path / 'x.png', make_rgb())
+    write(tmp_path / 'GTmod12/by hand/y.png', make_rgb())
+    assert prepare_dataset(tmp_path, tmp_path, [2]).written == [source]
+
+
 def test_the_set_may_lie_among_the_pictures(tmp_path):
     source = write(tmp_path / 'x.png', make_rgb())
     for _ in range(2):

@@ -100,6 +100,31 @@ def test_state_travels_between_precisions():
     plain.load_state_dict(wrapper.state_dict())
 
 
+@pytest.mark.parametrize('loss_scale, begin, kept', [
+    (512., dict(init_scale=512.), 512.), (dict(init_scale=2.), dict(init_scale=2.), None),
+    ('dynamic', {}, None)])
+def test_what_losses_are_scaled_by(monkeypatch, loss_scale, begin, kept):
+    calls = []
+
+    class Scaler:
+
+        def __init__(self, device, enabled, **kwargs):
+            calls.append(kwargs)
+
+        def is_enabled(self):
+            return True
+
+        def step(self, optimizer):
+            pass
+
+        def update(self, scale):
+            calls.append(scale)
+
+    monkeypatch.setattr(torch.amp, 'GradScaler', Scaler)
+    _wrap(_network(), dtype='fp16', device_type='cuda', loss_scale=loss_scale).step()
+    assert calls == [begin, kept]
+
+
 def test_enable_amp_reaches_every_wrapper():
     optimizer = dict(type='Adam', lr=1e-4)
     single = Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=optimizer)))

@@ -78,6 +78,16 @@ def test_the_rate_is_read_anew_each_time():
     assert wrapper.optimizer.param_groups[0]['lr'] == 1e-3
 
 
+def test_each_group_has_its_own_rate():
+    model = luma_model()
+    first, *others = model.parameters()
+    optimizer = torch.optim.SGD([dict(params=[first], lr=0.), dict(params=others, lr=1e-2)])
+    before = [p.detach().clone() for p in (first, *others)]
+    GraphedStep(model, wrapper_for(model, optimizer=optimizer), lambda: batches(1)[0])(1)
+    assert torch.equal(first, before[0])
+    assert not any(map(torch.equal, others, before[1:]))
+
+
 @pytest.mark.parametrize('settings, message', [
     (dict(accumulative_counts=2), 'accumulative_counts'),
     (dict(loss_scaler=True), 'not fp16'),

@@ -145,6 +145,13 @@ def test_signal_saves_and_resume_is_exact(tmp_path, alone, number, status, itera
         name for name in _names(alone) if 'best' in name]
 
 
+def test_a_signal_waits_for_the_end_of_an_accumulation(tmp_path):
+    with pytest.raises(SystemExit):
+        _train(tmp_path, cfg_options={'optim_wrapper.accumulative_counts': 4},
+               more_hooks=[dict(type='DoAt', what='sigterm', iteration=13)])
+    assert (tmp_path / 'work/last_checkpoint').read_text().endswith('iter_16.pth')
+
+
 @pytest.mark.parametrize('pause', [0.0, 0.05], ids=['waiting for data', 'computing'])
 def test_signal_to_workers_as_well_saves(tmp_path, pause):
     # As Slurm sends it: to every process of the job.
