@@ -70,13 +70,21 @@ def find_recipe(name: str) -> Path:
     Raises:
         UserError: There is no such recipe; the message names similar ones.
     """
-    known = list_recipes()
     stem = name.removeprefix('srdensenet_mm::').removesuffix('.py')
-    if stem in known:
+    if stem in list_recipes():
         return configs_folder() / f'{stem}.py'
-    similar = difflib.get_close_matches(stem, known, n=3)
+    similar = similar_recipes(name)
     hint = f'did you mean {" or ".join(similar)}?' if similar else 'srdensenet-mm list shows them'
     raise UserError(f'{name}: no such recipe; {hint}')
+
+
+def similar_recipes(name: str) -> list[str]:
+    """The recipes that a mistyped name, or path, may have meant, the most similar first."""
+    stem = Path(name.removeprefix('srdensenet_mm::')).name.removesuffix('.py')
+    try:
+        return difflib.get_close_matches(stem, list_recipes(), n=3)
+    except UserError:  # the package has come without any
+        return []
 
 
 def copy_recipe(name: str, folder: str | Path = '.') -> list[Path]:

@@ -23,7 +23,8 @@ def parse_args() -> argparse.Namespace:
         'benchmarks/overlap.py measures)')
     parser.add_argument(
         '--max-memory', type=float, metavar='GIB', help='memory to use at most for a picture '
-        '(default: 1.8 GiB and the picture on a CPU, three quarters of what is free on a GPU)')
+        '(default: 1.8 GiB and the picture on a CPU, with the other backends, which need several '
+        'times as much, half of what is free; three quarters of it on a GPU)')
     parser.add_argument('--dtype', choices=['fp32', 'bf16', 'fp16'], default='fp32')
     parser.add_argument(
         '--self-ensemble', action='store_true',

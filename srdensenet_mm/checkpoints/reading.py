@@ -219,18 +219,19 @@ def _of_training(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bare(weights: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """The network's own keys, and whether they are averages by their name."""
-    weights = _strip_wrappers(weights)
+    weights = strip_wrappers(weights)
     for prefix in _GENERATORS:
         inner = {key[len(prefix):]: value for key, value in weights.items()
                  if key.startswith(prefix)}
         if inner:
             # What else such a model has (a discriminator, losses, the
             # preprocessor's buffers) is not the network's.
-            return _strip_wrappers(inner), prefix == 'generator_ema.'
+            return strip_wrappers(inner), prefix == 'generator_ema.'
     return weights, False
 
 
-def _strip_wrappers(weights: Mapping[str, Any]) -> dict[str, Any]:
+def strip_wrappers(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict without what wrappers have put in front of its keys."""
     return {_WRAPPERS.sub('', key): value for key, value in weights.items()}
 
 

@@ -2,17 +2,17 @@
 import logging
 
 import numpy as np
-import torch
 from mmagic.registry import DATASETS
 from mmengine.logging import print_log
 
 from srdensenet_mm.errors import UserError
 
 from .picture_files import read_rgb
+from .wrapped_dataset import WrappedDataset
 
 
 @DATASETS.register_module()
-class CheckedPictures(torch.utils.data.Dataset):
+class CheckedPictures(WrappedDataset):
     """A dataset that names the file where a sample cannot be made.
 
     MMagic's datasets fail far from the cause: a damaged picture, for one, ends
@@ -45,14 +45,11 @@ class CheckedPictures(torch.utils.data.Dataset):
         if on_bad_image not in ('raise', 'skip'):
             raise UserError(f"on_bad_image={on_bad_image!r} is not supported: choose 'raise' or "
                             "'skip'")
-        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        super().__init__(dataset)
         self.scale = scale
         self.on_bad_image = on_bad_image
         self.hint = hint
         self._bad: set[int] = set()
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int):
         index = int(index)
@@ -77,12 +74,6 @@ class CheckedPictures(torch.utils.data.Dataset):
         print_log(f'skipped, number {len(self._bad)}: {reason}', 'current', logging.WARNING)
         if len(self._bad) == len(self):
             raise UserError(f'none of the {len(self)} pictures can be used: {reason}') from error
-
-    def __getattr__(self, name: str):
-        # No special method is another object's, nor is `dataset` there while unpickling.
-        if name == 'dataset' or name.startswith('__'):
-            raise AttributeError(name)
-        return getattr(self.dataset, name)
 
 
 def find_fault(info: dict, scale: int | None = None) -> str | None:

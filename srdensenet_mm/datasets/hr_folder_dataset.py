@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -143,8 +144,7 @@ class HRFolderDataset(BaseDataset):
         # One may be both: too small in a size before another one shows it to be bad.
         unusable = len(self._too_small.union(*(indices[path] for path in self._bad)))
         if unusable == len(self):
-            raise UserError(f'{", ".join(self.folders)}: none of the {len(indices)} pictures can '
-                            f'be used: {self._why_bad}')
+            self._refuse_all()
         in_sizes, too_small = '', ''
         if self.shrink != (1, ):
             in_sizes = f' in {len(self.shrink)} sizes, {len(self)} in all'
@@ -155,6 +155,10 @@ class HRFolderDataset(BaseDataset):
             f'{len(self._cache)} decoded ({held / 2**30:.2f} GiB, {time.time() - started:.0f} s), '
             f'{rest} to be decoded each time, {len(self._bad)} bad and skipped{too_small}',
             'current')
+
+    def _refuse_all(self) -> NoReturn:
+        raise UserError(f'{", ".join(self.folders)}: none of the {len(self) // len(self.shrink)} '
+                        f'pictures can be used: {self._why_bad}')
 
     def _decode_sizes(self, indices: Sequence[int]) -> dict[int, np.ndarray]:
         """What of one picture can be used, read-only, by its indices, one for each size."""
@@ -219,11 +223,16 @@ class HRFolderDataset(BaseDataset):
             which has MMEngine draw another.
 
         Raises:
-            UserError: The picture is bad and ``on_bad_image`` is ``'raise'``.
+            UserError: The picture is bad and ``on_bad_image`` is ``'raise'``, or
+                none can be used.
         """
         info = self.get_data_info(idx)
         picture = self.picture(info['sample_idx'])
         if picture is None:
+            # Of the bad ones in all sizes, some may have been counted as too small before.
+            if len(self._too_small) + len(self._bad) * len(self.shrink) >= len(self) and all(
+                    self.picture(index) is None for index in range(len(self))):
+                self._refuse_all()
             return None
         info.update(
             gt=picture, ori_gt_shape=picture.shape, gt_channel_order='rgb', gt_color_type='color')

@@ -12,6 +12,7 @@ from mmengine.registry import build_from_cfg
 
 from srdensenet_mm.compat import bare_message
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.recipes import similar_recipes
 
 from .picture_checks import (
     check_none_left_out,
@@ -38,7 +39,9 @@ def resolve_config(name: str) -> str:
     """
     if '::' not in name:
         if not Path(name).is_file():
-            raise UserError(f'{name}: no such config file')
+            similar = similar_recipes(name)
+            hint = f'; did you mean {" or ".join(similar)}?' if similar else ''
+            raise UserError(f'{name}: no such config file{hint}')
         return name
     package, _, relative = name.partition('::')
     spec = importlib.util.find_spec(package)

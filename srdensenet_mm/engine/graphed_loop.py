@@ -111,11 +111,15 @@ class GraphedStep:
             Must not wait for the GPU.
 
     Raises:
-        UserError: The wrapper accumulates gradients, or computes in fp16; or, on
-            a GPU, the optimizer's steps cannot be captured.
+        UserError: There are several wrappers, or it accumulates gradients, or
+            computes in fp16; or, on a GPU, the optimizer's steps cannot be
+            captured.
     """
 
     def __init__(self, model, optim_wrapper, draw: Callable[[], tuple[Tensor, Tensor]]):
+        if hasattr(optim_wrapper, 'optim_wrappers'):
+            raise UserError('optim_wrapper: GraphedTrainLoop steps one optimizer, not several; '
+                            "use 'ResumableIterTrainLoop'")
         scaler = getattr(optim_wrapper, 'loss_scaler', None)
         if scaler is not None and scaler.is_enabled():
             raise UserError("optim_wrapper: GraphedTrainLoop computes in dtype='bf16' or 'fp32', "

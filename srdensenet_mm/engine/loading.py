@@ -1,13 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Loading weights whole or not at all: what the Runner does silently in part."""
-import re
-
 from mmagic.registry import HOOKS
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from srdensenet_mm.checkpoints.reading import read_checkpoint
+from srdensenet_mm.checkpoints.reading import read_checkpoint, strip_wrappers
 from srdensenet_mm.errors import UserError
 
 from .checkpoint_checks import (
@@ -18,8 +16,6 @@ from .checkpoint_checks import (
     check_state,
     foreign_hint,
 )
-
-_WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
 
 
 def load_for_test(model: nn.Module, path: str) -> None:
@@ -86,7 +82,7 @@ class CheckpointKeysHook(Hook):
                 if isinstance(value, Tensor)}
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         expected = model.state_dict()
-        weights = {_WRAPPERS.sub('', key): value for key, value in checkpoint['state_dict'].items()}
+        weights = strip_wrappers(checkpoint['state_dict'])
         if not expected.keys() & weights.keys():
             weights = {f'generator.{key}': value for key, value in weights.items()}
         path = runner._load_from

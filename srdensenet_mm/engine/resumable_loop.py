@@ -41,7 +41,8 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
             ``dynamic_intervals`` of MMEngine's ``IterBasedTrainLoop``.
 
     Raises:
-        UserError: ``dataloader`` has a sampler or batch sampler of its own.
+        UserError: ``dataloader`` has a sampler or batch sampler of its own, or
+            ``val_interval`` is not at least 1.
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict, **kwargs):
@@ -52,6 +53,9 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         # The base class would start the workers, which are to start where the
         # checkpoint, not read yet, says.
         super().__init__(runner, NotStarted(dataloader.dataset, len(dataloader)), **kwargs)
+        if self.val_interval < 1:
+            raise UserError(f'train_cfg.val_interval={self.val_interval}: give at least 1; without '
+                            'validation, set val_dataloader, val_cfg and val_evaluator to None')
         self.dataloader = dataloader
         if not isinstance(dataloader.sampler, ResumableSampler) or dataloader.batch_size is None:
             raise UserError('train_dataloader: ResumableIterTrainLoop needs the ordinary batches '

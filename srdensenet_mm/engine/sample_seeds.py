@@ -8,12 +8,14 @@ an unknown distance. So nothing is saved: every sample, and every iteration,
 gets a seed made of the run's seed and its own number.
 """
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from mmagic.registry import DATASETS
+
+from srdensenet_mm.datasets.wrapped_dataset import WrappedDataset
 
 
 class SamplePosition(int):
@@ -64,7 +66,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @DATASETS.register_module()
-class SeededDataset(torch.utils.data.Dataset):
+class SeededDataset(WrappedDataset):
     """A dataset whose samples are seeded by the indices of ``ResumableSampler``.
 
     MMagic's transforms draw from the global generators; these are seeded
@@ -75,20 +77,8 @@ class SeededDataset(torch.utils.data.Dataset):
         dataset (dict | Sequence): The dataset, or its config.
     """
 
-    def __init__(self, dataset: dict | Sequence):
-        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
     def __getitem__(self, index: int):
         if not isinstance(index, SamplePosition):
             return self.dataset[index]
         with seeded(index.seed):
             return self.dataset[int(index)]
-
-    def __getattr__(self, name: str):
-        # No special method is another object's, nor is `dataset` there while unpickling.
-        if name == 'dataset' or name.startswith('__'):
-            raise AttributeError(name)
-        return getattr(self.dataset, name)

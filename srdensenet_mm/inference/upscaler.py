@@ -70,8 +70,9 @@ class Upscaler:
         max_memory (float, optional): GiB that a call may take above what the
             process has, on the device that computes, the picture that is
             returned included on a CPU. With ``tile`` it has no say. None takes
-            about 1.8 GiB and the picture on a CPU, three quarters of what is
-            free on a GPU. Defaults to None.
+            about 1.8 GiB and the picture on a CPU, half of what is free with
+            another backend than torch (they need several times as much), three
+            quarters of it on a GPU. Defaults to None.
         self_ensemble (bool): Average over the eight flips and rotations: about
             0.1 dB for eight times the time. Defaults to False.
         backend (str): ``'torch'``, ``'onnxruntime'`` or ``'openvino'``, what

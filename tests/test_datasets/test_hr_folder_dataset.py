@@ -142,6 +142,16 @@ def test_bad_pictures_are_skipped_and_counted(tmp_path, warnings_logged, shrink)
         assert f'number {len(bad)}:' in warnings_logged[-1]
 
 
+def test_no_end_of_drawing_where_none_can_be_used(tmp_path):
+    for i in range(3):
+        write(tmp_path / f'{i}.png', make_rgb(i, 20, 30))
+    (tmp_path / 'bad.png').write_text('no picture')
+    dataset = HRFolderDataset(tmp_path, min_size=24, shrink=(1, 0.5), on_bad_image='skip',
+                              cache_gib=0)
+    with pytest.raises(UserError, match='none of the 4 pictures can be used'):
+        dataset[0]
+
+
 def test_what_is_drawn_does_not_depend_on_the_cache(tmp_path):
     write_good(tmp_path)
     write_bad(tmp_path / 'bad')

@@ -9,6 +9,7 @@ import torch
 from mmagic.structures import DataSample
 from mmagic_layout import write_hr_folder
 from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import DefaultScope
 
 from srdensenet_mm.engine import AutocastOptimWrapper, MuonWithAdam
@@ -76,6 +77,13 @@ def test_the_rate_is_read_anew_each_time():
     step(1)
     assert not any(map(torch.equal, before, model.parameters()))
     assert wrapper.optimizer.param_groups[0]['lr'] == 1e-3
+
+
+def test_several_optimizers_are_refused():
+    model = luma_model()
+    wrappers = OptimWrapperDict(generator=wrapper_for(model), other=wrapper_for(model))
+    with pytest.raises(UserError, match='steps one optimizer, not several'):
+        GraphedStep(model, wrappers, None)
 
 
 def test_each_group_has_its_own_rate():

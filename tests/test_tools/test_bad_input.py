@@ -218,6 +218,17 @@ def write_checkpoint(kind, path):
     return 'NaN'
 
 
+def test_training_settings_that_make_no_sense(place):
+    write_pair(place / 'HR', 'good.png')
+    line = refused('train', *arguments(place), 'train_cfg.val_interval=0')
+    assert 'train_cfg.val_interval=0: give at least 1' in line
+
+
+def test_a_mistyped_recipe(place):
+    line = refused('train', place / 'srdensenet_x4_shrt.py')
+    assert 'srdensenet_x4_shrt.py: no such config file; did you mean srdensenet_x4_short' in line
+
+
 @pytest.mark.parametrize('kind', ['missing', 'empty', 'text', 'cut', 'bomb', 'plain bomb', 'scale',
                                   'depth', 'nan'])
 def test_bad_checkpoints(place, kind):
