@@ -87,7 +87,8 @@ def load_network_with_meta(
         ``colour`` (``'y'`` or ``'rgb'``); ``iter``, ``epoch`` and others where
         the file has them; ``averaged_weights=True`` where they are;
         ``normalization``, the fields of :class:`Normalization`, of a network
-        that was trained on other numbers than values divided by 255.
+        that was trained on other numbers than values divided by 255 (or
+        ``unusable`` with the reason, where these are not known).
 
     Raises:
         UserError: As for :func:`load_network`.
@@ -211,7 +212,9 @@ def _of_training(cfg: Mapping[str, Any]) -> dict[str, Any]:
     try:
         normalization = normalization_of(cfg) or Normalization()
     except (ValueError, TypeError, AttributeError) as error:
-        raise Misfit(f"its config's data_preprocessor is none for pictures ({error})") from error
+        # Whoever gives the network no pictures need not care.
+        said['normalization'] = dict(unusable=str(error))
+        return said
     if not normalization.is_usual:
         said['normalization'] = asdict(normalization)
     return said

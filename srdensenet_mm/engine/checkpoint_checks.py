@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from srdensenet_mm.checkpoints.architecture import complete_config, network_config
+from srdensenet_mm.checkpoints.layouts import Misfit
 from srdensenet_mm.errors import UserError
 
 
@@ -89,15 +90,19 @@ def check_settings(network: nn.Module, said: dict | None, path: str) -> None:
         path (str): The file, for the message.
 
     Raises:
-        UserError: Names the first setting that differs.
+        UserError: Names the first setting that differs, or the file's is no
+            network's config.
     """
-    if not said or said.get('type') != 'SRDenseNet':
+    if not said or str(said.get('type')).rpartition('.')[2] != 'SRDenseNet':
         return
     try:
         ours = network_config(network)
     except ValueError:
         return
-    theirs = complete_config(said)
+    try:
+        theirs = complete_config(said)
+    except Misfit as misfit:
+        raise UserError(f'{path}: {misfit}') from misfit
     for name, value in ours.items():
         if name in theirs and theirs[name] != value:
             raise UserError(

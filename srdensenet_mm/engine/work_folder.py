@@ -24,13 +24,14 @@ def begin_anew(work_dir: str) -> None:
     folder = Path(work_dir)
     if not is_main_process() or '://' in work_dir:
         return
+    # What it names may lie in another folder.
+    (folder / 'last_checkpoint').unlink(missing_ok=True)
     earlier = _checkpoints(folder)
     if not earlier:
         return
     with atomic_write(folder / _EARLIER) as temporary:
         temporary.write_text(json.dumps(
             {path.name: path.stat().st_mtime_ns for path in earlier}))
-    (folder / 'last_checkpoint').unlink(missing_ok=True)
     print_log(f'{work_dir} holds checkpoints of an earlier training ({earlier[0].name}, ...); '
               'this one begins anew and writes over those of the same names',
               'current', logging.WARNING)
@@ -54,10 +55,6 @@ def find_whole_checkpoint(work_dir: str) -> str | None:
     folder = Path(work_dir)
     checkpoints = _checkpoints(folder)
     candidates = [path for path in checkpoints if not _is_earlier(path)]
-    if checkpoints and not candidates:
-        raise UserError(
-            f'{work_dir}: the training begun there last has saved no checkpoint yet; go on from '
-            f'an earlier one, e.g. --resume {checkpoints[0]}, or begin anew, without --resume')
     try:
         named = Path((folder / 'last_checkpoint').read_text().strip())
     except OSError:
@@ -67,6 +64,10 @@ def find_whole_checkpoint(work_dir: str) -> str | None:
             named = folder / named.name
         if named.is_file():
             candidates = [named, *(path for path in candidates if path.name != named.name)]
+    if checkpoints and not candidates:
+        raise UserError(
+            f'{work_dir}: the training begun there last has saved no checkpoint yet; go on from '
+            f'an earlier one, e.g. --resume {checkpoints[0]}, or begin anew, without --resume')
     first_error = None
     for candidate in candidates:
         try:

@@ -65,10 +65,14 @@ def from_checkpoint(path: str | Path) -> Upscaling:
     from srdensenet_mm.checkpoints import load_network_with_meta
     from srdensenet_mm.checkpoints.normalization import Normalization
     network, meta = load_network_with_meta(path)
+    said = meta.get('normalization', {})
     try:
-        fed = Normalization(**meta.get('normalization', {}))
+        if 'unusable' in said:
+            raise ValueError(said['unusable'])
+        fed = Normalization(**said)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: its meta's normalization is not usable: {error}") from error
+        raise UserError(f'{path}: what numbers its network reads cannot be told ({error}); give '
+                        'the config of its training') from error
     colour = meta['colour'] if meta['colour'] == 'y' else fed.channel_order
     return Upscaling(network, find_scale(network, CHANNELS[colour]), colour, fed.mean, fed.std)
 

@@ -12,6 +12,7 @@ from mmengine import Config
 
 from srdensenet_mm.checkpoints import load_network, load_network_with_meta, save_network
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.inference import Upscaler
 from srdensenet_mm.models import SRDenseNet
 
 SMALL = dict(mid_channels=6, num_blocks=2, num_layers=3, growth_rate=4, bottleneck_channels=8)
@@ -123,9 +124,12 @@ def test_a_runner_checkpoint_by_its_config_text(file, prefix):
 def test_numbers_that_no_network_is_fed(file, numbers):
     model = dict(type='BaseEditModel', generator=GENERATOR,
                  data_preprocessor=dict(dict(output_channel_order='rgb'), **numbers))
-    runner_file(file, SRDenseNet(**SMALL), Config(dict(model=model)).pretty_text)
-    with pytest.raises(UserError, match="config's data_preprocessor is none for pictures"):
-        load_network(file)
+    network = SRDenseNet(**{k: v for k, v in GENERATOR.items() if k not in ('type', 'init_cfg')})
+    runner_file(file, network, Config(dict(model=model)).pretty_text)
+    # Its weights can be read, but no picture can be given to it.
+    assert 'unusable' in load_network_with_meta(file)[1]['normalization']
+    with pytest.raises(UserError, match='what numbers its network reads cannot be told'):
+        Upscaler(file)
 
 
 @pytest.mark.parametrize('text', [
