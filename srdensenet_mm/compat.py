@@ -303,6 +303,45 @@ def return_freed_memory() -> None:
         return
 
 
+def keep_float32(graph) -> None:
+    """Let values pass from float32 to float32 as they are in a graph converted to float16.
+
+    Concerns onnxruntime (seen with 1.32): ``convert_float_to_float16``
+    rounds what each node of its ``node_block_list`` reads and yields to half
+    precision, also where the next node is one of them: of the colours, 0..255,
+    steps of 1/8 of a level. The nodes' order is left as it was.
+
+    Args:
+        graph (onnx.GraphProto): As the conversion returns it; changed in place.
+    """
+    import onnx
+    there = {node.output[0]: node.input[0] for node in graph.node
+             if node.name.endswith('_cast_to_fp16_node')
+             or node.name.startswith('graph_input_cast')}
+    back = {node.output[0]: node.input[0] for node in graph.node
+            if node.op_type == 'Cast' and node.attribute[0].i == onnx.TensorProto.FLOAT}
+
+    def origin(name: str) -> str:
+        while back.get(name) in there:
+            name = there[back[name]]
+        return name
+
+    for node in graph.node:
+        if node.op_type == 'Cast' and origin(node.output[0]) != node.output[0]:
+            # The graph's output keeps its name.
+            node.CopyFrom(onnx.helper.make_node(
+                'Identity', [origin(node.output[0])], node.output, node.name))
+            continue
+        node.input[:] = map(origin, node.input)
+    read = {name for node in graph.node for name in node.input} | {
+        value.name for value in graph.output}
+    while unread := [node for node in graph.node if not read.intersection(node.output)]:
+        for node in unread:
+            graph.node.remove(node)
+        read = {name for node in graph.node for name in node.input} | {
+            value.name for value in graph.output}
+
+
 @contextmanager
 def same_signal_stack() -> Iterator[None]:
     """Leave a block, or function, with the signal stack that it was entered with.

@@ -12,6 +12,8 @@ from types import ModuleType
 
 import numpy as np
 
+from srdensenet_mm.compat import keep_float32
+
 from .graph import INPUT
 from .packages import import_optional
 
@@ -53,6 +55,7 @@ def to_fp16(model: bytes) -> bytes:
     proto = onnx.load_from_string(model)
     _, around = network_nodes(proto)
     proto = convert_float_to_float16(proto, keep_io_types=True, node_block_list=around)
+    keep_float32(proto.graph)
     _sort(proto.graph)
     return proto.SerializeToString()
 
