@@ -132,7 +132,7 @@ def test_the_order_of_pictures_decides_on_nothing():
 
 def test_engines_may_take_half_of_what_is_free(monkeypatch):
     pytest.importorskip('onnxruntime')
-    net = SRDenseNet().eval()
+    net = network()
     limits = {}
     for free in (4, 20):
         monkeypatch.setattr(memory, 'free_bytes', lambda device, free=free: free * 2**30)
