@@ -16,8 +16,8 @@ Folders below HR_FOLDER are searched too. All formats are read that OpenCV reads
   EXIF orientation is applied
   floating point   is refused
 A picture that is broken, or smaller than 12 pixels, is named; the others are made, and the exit
-status is 1. Files that bear their picture's time of modification are left alone; Ctrl-C and a
-second call go on where the first one stopped.
+status is 1. Files that bear their picture's time of modification are left alone, all others
+written over; Ctrl-C and a second call go on where the first one stopped.
 
 DIV2K in MMagic's layout, from the HR pictures alone (DIV2K's sides are multiples of 12):
 

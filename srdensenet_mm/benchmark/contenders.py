@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from srdensenet_mm.engine.config_checks import read_config, resolve_config, without_losses
+from srdensenet_mm.engine.config_checks import read_config, resolve_config, without_perceptual_loss
 from srdensenet_mm.engine.loading import load_for_test
 from srdensenet_mm.errors import UserError
 
@@ -143,7 +143,7 @@ def build(spec: Spec, device: str | torch.device = 'cpu') -> Contender:
     if not cfg.get('model'):
         raise UserError(f'{spec.config}: has no "model"')
     try:
-        model = MODELS.build(without_losses(cfg.model))
+        model = MODELS.build(without_perceptual_loss(cfg.model))
     except Exception as error:  # whatever the config's modules raise
         raise UserError(f'{spec.config}: its model cannot be built: {error}') from error
     if not isinstance(getattr(model, 'generator', None), nn.Module):

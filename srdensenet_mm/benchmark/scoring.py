@@ -62,7 +62,7 @@ class DataSet:
         hint = f'({_prepare_help(folder, scale)})'
         self._dataset = CheckedPictures(pairs, scale, hint=hint)
         infos = [self._dataset.get_data_info(i) for i in range(len(self))]
-        check_none_left_out(pairs.data_prefix.values(), infos)
+        check_none_left_out([Path(value) for value in pairs.data_prefix.values()], infos)
         check_sizes(infos, scale, smallest_side(dict(type='SSIM', crop_border=scale)))
         # Minutes of measuring should not end at a damaged picture.
         for fault in (find_fault(info, scale) for info in infos):

@@ -2,7 +2,7 @@
 """What numbers a network was trained on, out of its training's config."""
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -40,8 +40,9 @@ def normalization_of(cfg: Mapping[str, Any]) -> Normalization | None:
         cfg (Mapping): MMagic's, with ``model`` and pipelines.
 
     Returns:
-        Normalization | None: None where the channel order is nowhere said. RGB
-        divided by 255 of ``LumaEditModel``, whose world is RGB.
+        Normalization | None: The usual one of ``LumaEditModel``, whose world is
+        RGB, and where no preprocessor is named. None where the channel order is
+        nowhere said.
 
     Raises:
         ValueError: Numbers or an order that no network for pictures has.
@@ -49,15 +50,60 @@ def normalization_of(cfg: Mapping[str, Any]) -> Normalization | None:
     model = cfg.get('model') or {}
     if _name(model.get('type')) == 'LumaEditModel':
         return Normalization()
-    preprocessor = model.get('data_preprocessor') or {}
+    preprocessor = model.get('data_preprocessor')
+    if not preprocessor:
+        return Normalization()
     # Where nothing converts, a network has what the pipeline loads.
     order = preprocessor.get('output_channel_order') or next(_loaded_orders(cfg), None)
     if order is None:
         return None
+    return Normalization(order.lower(), *_mean_and_std(preprocessor))
+
+
+def normalization_of_text(cfg: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a checkpoint's meta is to keep of its training's config.
+
+    Args:
+        cfg (Mapping): What could be read of it.
+
+    Returns:
+        dict | None: None of the usual numbers, in whatever order where that is
+        not said. Else the fields of :class:`Normalization`, or ``unusable``
+        with the reason.
+    """
+    try:
+        found = normalization_of(cfg)
+        if found is None:
+            found = Normalization('rgb', *_mean_and_std(cfg['model']['data_preprocessor']))
+            if not found.is_usual:
+                raise ValueError('RGB or BGR is not said')
+    except (ValueError, TypeError, AttributeError) as error:
+        # Whoever gives the network no pictures need not care.
+        return dict(unusable=str(error))
+    return None if found.is_usual else asdict(found)
+
+
+def normalization_in(meta: Mapping[str, Any]) -> Normalization:
+    """What a checkpoint's meta says.
+
+    Raises:
+        ValueError: It is not usable.
+    """
+    said = meta.get('normalization', {})
+    try:
+        if 'unusable' in said:
+            raise ValueError(said['unusable'])
+        found = Normalization(**said)
+    except TypeError as error:
+        raise ValueError(f'{said} is none') from error
+    # Of one channel, there is no order.
+    return replace(found, channel_order='rgb') if meta.get('colour') == 'y' else found
+
+
+def _mean_and_std(preprocessor: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
     if preprocessor.get('mean', 0) is None or preprocessor.get('std', 0) is None:
-        return Normalization(order.lower(), (0., ), (1., ))
-    return Normalization(
-        order.lower(), *(_numbers(preprocessor.get(name, 127.5)) for name in ('mean', 'std')))
+        return (0., ), (1., )
+    return tuple(_numbers(preprocessor.get(name, 127.5)) for name in ('mean', 'std'))
 
 
 def _numbers(value: Any) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..errors import UserError
 from .architecture import build_network, colour_of, complete_config, read_architecture
 from .config_text import read_config_text
 from .layouts import OURS, Misfit, recognise
-from .normalization import Normalization, normalization_of
+from .normalization import normalization_of_text
 
 # Wrappers that put their name in front of the keys: data parallelism, compile.
 _WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
@@ -205,19 +205,12 @@ def _checkpoint(content: Any) -> Checkpoint:
 
 def _of_training(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """What the config of a Runner's checkpoint tells: the network, and odd numbers fed to it."""
-    generator = (cfg.get('model') or {}).get('generator')
+    model = cfg.get('model')
+    generator = model.get('generator') if isinstance(model, Mapping) else None
     if not isinstance(generator, Mapping):
         return {}
-    said = dict(network=generator)
-    try:
-        normalization = normalization_of(cfg) or Normalization()
-    except (ValueError, TypeError, AttributeError) as error:
-        # Whoever gives the network no pictures need not care.
-        said['normalization'] = dict(unusable=str(error))
-        return said
-    if not normalization.is_usual:
-        said['normalization'] = asdict(normalization)
-    return said
+    said, normalization = dict(network=generator), normalization_of_text(cfg)
+    return dict(said, normalization=normalization) if normalization else said
 
 
 def _bare(weights: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

@@ -89,8 +89,9 @@ class HRFolderDataset(BaseDataset):
         if not shrink or not all(0 < size <= 1 for size in shrink):
             raise UserError(f'shrink={shrink} must hold sizes of more than 0 and at most 1')
         for name in ('ann_file', 'data_prefix', 'filter_cfg'):
-            if kwargs.get(name):
-                raise UserError(f'{name}={kwargs[name]!r}: HRFolderDataset takes all pictures of '
+            value = kwargs.get(name)
+            if any(value.values()) if isinstance(value, dict) else value:
+                raise UserError(f'{name}={value!r}: HRFolderDataset takes all pictures of '
                                 'its folders; make a folder of those that are to serve (of links, '
                                 'for example)')
         self.folders = [str(data_root)] if isinstance(data_root, (str, os.PathLike)) else list(

@@ -74,7 +74,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
     - Alpha is dropped: the colours below it stay, nothing is blended.
     - 16 bits become 8: divided by 257 and rounded.
     - PGMs and PPMs of another highest value are rescaled to 255.
-    - Palette and CMYK pictures become what OpenCV makes of them.
+    - Palettes and CMYK JPEGs become what OpenCV makes of them.
     - The EXIF orientation is applied, as OpenCV does by default.
     - Of an animation or several pages, the first picture counts.
 

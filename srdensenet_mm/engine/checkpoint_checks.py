@@ -1,5 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """What of a checkpoint and a config do not belong together, said in one line."""
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -93,7 +95,7 @@ def check_settings(network: nn.Module, said: dict | None, path: str) -> None:
         UserError: Names the first setting that differs, or the file's is no
             network's config.
     """
-    if not said or str(said.get('type')).rpartition('.')[2] != 'SRDenseNet':
+    if not isinstance(said, Mapping) or str(said.get('type')).rpartition('.')[2] != 'SRDenseNet':
         return
     try:
         ours = network_config(network)

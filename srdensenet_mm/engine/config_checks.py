@@ -115,8 +115,8 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
                     'file name a line, then a space and its shape such as (480,480,3)')
             infos = check_twins(name, dataset)
             if name != 'train_dataloader':
-                if not ann_file and not dataset.get('recursive'):
-                    check_none_left_out([str(root / folder) for folder in prefix.values()], infos)
+                if not any(map(dataset.get, ('ann_file', 'recursive', 'img_suffix'))):
+                    check_none_left_out([root / folder for folder in prefix.values()], infos)
                 check_sizes(infos, scale, smallest_side(cfg.get(f'{name.split("_")[0]}_evaluator')))
         if cfg.get(name):
             cfg[name] = name_bad_pictures(cfg[name], scale, name == 'train_dataloader')
@@ -130,10 +130,9 @@ def _how_to_make(folder: str, root: Path) -> str:
     return f'prepare it with: {_PREPARE} HR_FOLDER {root}{scales}'
 
 
-def without_losses(model: dict) -> dict:
-    """A GAN's config without what only training needs, and may fetch from the internet (VGG19)."""
-    return {key: value for key, value in model.items()
-            if key not in ('discriminator', 'gan_loss', 'perceptual_loss')}
+def without_perceptual_loss(model: dict) -> dict:
+    """A model's config without the loss whose network, VGG19, is fetched from the internet."""
+    return {key: value for key, value in model.items() if key != 'perceptual_loss'}
 
 
 def scale_of(cfg: Config) -> int | None:

@@ -1,7 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Finding pictures that are missing or no pairs before a run starts."""
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -77,26 +77,32 @@ def check_twins(name: str, dataset: dict) -> list[dict]:
     return infos
 
 
-def check_none_left_out(folders: Iterable[str], infos: list[dict]) -> None:
+def check_none_left_out(folders: Sequence[Path], infos: list[dict]) -> None:
     """Look whether all pictures in the folders of a test set are scored.
 
     MMagic's dataset passes over formats that it does not know, and over folders
     within a folder.
 
     Args:
-        folders (Iterable[str]): LR's and GT's.
+        folders (Sequence[Path]): LR's and GT's. Of one that holds another, such
+            as the set's own, nothing is said.
         infos (list[dict]): From :func:`check_twins`.
 
     Raises:
         UserError: Names the first that would be left out.
     """
+    folders = [Path(os.path.normpath(folder)) for folder in folders]
     listed = {os.path.normpath(value) for info in infos
               for key, value in info.items() if key.endswith('_path')}
     for folder in folders:
+        if any(folder in other.parents for other in folders):
+            continue
         for path in find_pictures(folder):
             if os.path.normpath(path) not in listed:
-                raise UserError(f'{path}: would not be scored, for MMagic takes no such format, '
-                                f'or no folders within {folder}: {_AGAIN}, or take it out')
+                reason = ('has a format' if path.parent == folder else 'lies in a folder') + (
+                    ' that MMagic passes over')
+                raise UserError(f'{path}: would not be scored, for it {reason}: {_AGAIN}, or take '
+                                'it out')
 
 
 def _exists(path: str, folders: dict[str, set[str]]) -> bool:

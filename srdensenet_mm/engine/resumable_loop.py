@@ -41,8 +41,7 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
             ``dynamic_intervals`` of MMEngine's ``IterBasedTrainLoop``.
 
     Raises:
-        UserError: ``dataloader`` has a sampler or batch sampler of its own, or
-            ``val_interval`` is not at least 1.
+        UserError: ``dataloader`` has a sampler or batch sampler of its own.
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict, **kwargs):
@@ -53,16 +52,20 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         # The base class would start the workers, which are to start where the
         # checkpoint, not read yet, says.
         super().__init__(runner, NotStarted(dataloader.dataset, len(dataloader)), **kwargs)
-        if self.val_interval < 1:
-            raise UserError(f'train_cfg.val_interval={self.val_interval}: give at least 1; without '
-                            'validation, set val_dataloader, val_cfg and val_evaluator to None')
         self.dataloader = dataloader
         if not isinstance(dataloader.sampler, ResumableSampler) or dataloader.batch_size is None:
             raise UserError('train_dataloader: ResumableIterTrainLoop needs the ordinary batches '
                             "of sampler=dict(type='ResumableSampler', shuffle=True)")
 
     def run(self) -> torch.nn.Module:
-        """Train up to ``max_iters``."""
+        """Train up to ``max_iters``.
+
+        Raises:
+            UserError: ``val_interval`` is not at least 1.
+        """
+        if self.runner.val_loop is not None and self.val_interval < 1:
+            raise UserError(f'train_cfg.val_interval={self.val_interval}: give at least 1; without '
+                            'validation, set val_dataloader, val_cfg and val_evaluator to None')
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self._seed = self._shared_seed()

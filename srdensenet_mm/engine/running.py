@@ -18,7 +18,13 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, make_folder
 
 from .checkpoint_checks import check_settings
-from .config_checks import check_data, check_sections, clear_errors, read_config, without_losses
+from .config_checks import (
+    check_data,
+    check_sections,
+    clear_errors,
+    read_config,
+    without_perceptual_loss,
+)
 from .loading import CheckpointKeysHook, load_for_test, networks_of
 from .save_on_signal_hook import SaveOnSignalHook
 from .work_folder import begin_anew, find_whole_checkpoint
@@ -157,7 +163,7 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     check_data(cfg, ['test_dataloader'])
     read_checkpoint(checkpoint)  # what cannot be read is refused before anything is built
     cfg.load_from, cfg.resume = None, False
-    cfg.model = without_losses(cfg.model)
+    cfg.model = without_perceptual_loss(cfg.model)
     # The weights to test are the averages already, where there are any.
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or []
                         if hook['type'] not in _AVERAGING_HOOKS]
@@ -173,10 +179,9 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
 
 def _check_self_ensemble(cfg: Config, model: nn.Module) -> None:
     """Refuse a setting that MMagic's own models would pass over."""
-    from srdensenet_mm.models.luma_edit_model import LumaEditModel
     model = model.module if is_model_wrapper(model) else model
-    if (cfg.model.get('test_cfg') or {}).get('self_ensemble') and not isinstance(
-            model, LumaEditModel):
+    if (cfg.model.get('test_cfg') or {}).get('self_ensemble') and (
+            type(model).__module__.startswith('mmagic.')):
         raise UserError(f'model.test_cfg.self_ensemble: {type(model).__name__} does not know it, '
                         'LumaEditModel does (tools/infer.py --self-ensemble upscales with any)')
 
@@ -197,8 +202,10 @@ def build_runner(cfg: Config) -> Runner:
     try:
         with clear_errors(cfg):
             return Runner.from_cfg(cfg)
+    except UserError:
+        raise
     except ValueError as error:  # the Runner's own, of settings that do not go together
-        raise UserError(f'{cfg.filename}: {error}') from error
+        raise UserError(f'{cfg.filename or "the config"}: {error}') from error
 
 
 class _RecordMetrics(Hook):

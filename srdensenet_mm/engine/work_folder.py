@@ -56,10 +56,13 @@ def find_whole_checkpoint(work_dir: str) -> str | None:
     checkpoints = _checkpoints(folder)
     candidates = [path for path in checkpoints if not _is_earlier(path)]
     try:
-        named = Path((folder / 'last_checkpoint').read_text().strip())
+        text = (folder / 'last_checkpoint').read_text().strip()
     except OSError:
-        named = None
-    if named is not None:
+        text = ''
+    if '://' in text:  # in a store, where an object is whole
+        return text
+    if text:
+        named = Path(text)
         if not named.is_file():
             named = folder / named.name
         if named.is_file():

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine import fileio
 
 from srdensenet_mm.checkpoints import load_network_with_meta
+from srdensenet_mm.checkpoints.normalization import normalization_in
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 from srdensenet_mm.inference.networks import channels_of, find_scale
@@ -116,7 +117,11 @@ def export_checkpoint(source: str | Path,
     for package in ('onnx', 'onnxruntime'):
         import_optional(package)
     network, meta = load_network_with_meta(source)
-    if 'normalization' in meta:
+    try:
+        usual = normalization_in(meta).is_usual
+    except ValueError:
+        usual = False
+    if not usual:
         raise UserError(f'{source}: was trained on other numbers than values divided by 255 '
                         f'({meta["normalization"]}), which cannot be exported')
     form, colour = graph_form(network, meta['colour'], colour)

@@ -63,14 +63,13 @@ def from_checkpoint(path: str | Path) -> Upscaling:
         UserError: The loader cannot read the file.
     """
     from srdensenet_mm.checkpoints import load_network_with_meta
-    from srdensenet_mm.checkpoints.normalization import Normalization
+    from srdensenet_mm.checkpoints.normalization import normalization_in
     network, meta = load_network_with_meta(path)
-    said = meta.get('normalization', {})
     try:
-        if 'unusable' in said:
-            raise ValueError(said['unusable'])
-        fed = Normalization(**said)
-    except (TypeError, ValueError) as error:
+        fed = normalization_in(meta)
+        if meta['colour'] == 'y' and not fed.is_usual:
+            raise ValueError(f'one channel, mean {fed.mean} and std {fed.std}')
+    except ValueError as error:
         raise UserError(f'{path}: what numbers its network reads cannot be told ({error}); give '
                         'the config of its training') from error
     colour = meta['colour'] if meta['colour'] == 'y' else fed.channel_order

@@ -260,20 +260,27 @@ def _build(cfg: dict, **offered) -> nn.Module:
     cls = MODELS.module_dict.get(kind) or MODELS.get(kind) if isinstance(kind, str) else kind
     if cls is None:
         raise ValueError(f'{kind!r} is not a registered module')
-    accepted = _arguments(cls)
-    return cls(**{**{k: v for k, v in offered.items() if k in accepted}, **cfg})
+    own, passed_on = _arguments(cls)
+    try:
+        accepted = own | passed_on
+        return cls(**{**{k: v for k, v in offered.items() if k in accepted}, **cfg})
+    except TypeError as error:
+        # It gives some of what it passes on itself.
+        if 'multiple values for' not in str(error) or not passed_on:
+            raise
+        return cls(**{**{k: v for k, v in offered.items() if k in own}, **cfg})
 
 
-def _arguments(cls: type) -> set[str]:
-    """The names that a constructor takes, and those it passes on with ``**kwargs``."""
+def _arguments(cls: type) -> tuple[set[str], set[str]]:
+    """The names that a constructor takes, and those that it passes on with ``**kwargs``."""
     if not inspect.isclass(cls):  # a function can be registered too
-        return set(inspect.signature(cls).parameters)
-    names = set()
+        return set(inspect.signature(cls).parameters), set()
+    taken = []
     for one in inspect.getmro(cls):
         if '__init__' not in vars(one):
             continue
         parameters = inspect.signature(one.__init__).parameters
-        names |= parameters.keys()
+        taken.append(set(parameters))
         if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
             break
-    return names
+    return taken[0], set().union(*taken[1:])

@@ -219,6 +219,10 @@ def test_folders_and_settings_that_are_no_use(tmp_path):
         HRFolderDataset(tmp_path, cache_gib=-1)
     with pytest.raises(UserError, match="ann_file='list.txt': HRFolderDataset takes all pictures"):
         HRFolderDataset(tmp_path, ann_file='list.txt')
+    write(tmp_path / 'a.png', make_rgb())
+    HRFolderDataset(tmp_path, ann_file='', data_prefix=dict(img_path=''))
+    with pytest.raises(UserError, match='data_prefix='):
+        HRFolderDataset(tmp_path, data_prefix=dict(img_path='sub'))
 
 
 def test_the_cache_keeps_to_its_limit_and_is_not_written_to(tmp_path):

@@ -20,6 +20,7 @@ from tiny_training import tiny_config
 
 from srdensenet_mm.engine import InvalidLossError
 from srdensenet_mm.engine.running import load_config, train
+from srdensenet_mm.engine.work_folder import begin_anew, find_whole_checkpoint
 from srdensenet_mm.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -225,6 +226,14 @@ def test_no_earlier_training_is_gone_on_from_unasked(tmp_path):
     assert len(_losses(tmp_path)) == 5
     _train(tmp_path, resume=str(tmp_path / 'work/iter_10.pth'), max_iters=11, interval=5)
     assert len(_losses(tmp_path)) == 6
+
+
+def test_what_lies_in_a_store_is_resumed_from(tmp_path):
+    (tmp_path / 'iter_5.pth').write_bytes(b'x')
+    (tmp_path / 'last_checkpoint').write_text('s3://a/iter_7.pth\n')
+    assert find_whole_checkpoint(str(tmp_path)) == 's3://a/iter_7.pth'
+    begin_anew(str(tmp_path))
+    assert not (tmp_path / 'last_checkpoint').exists()
 
 
 def test_resume_as_mmengine_says_it(tmp_path, alone):

@@ -15,6 +15,7 @@ from srdensenet_mm.engine.config_checks import resolve_config
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.export import export_checkpoint
 from srdensenet_mm.inference import Upscaler
+from srdensenet_mm.models import SRDenseNet
 
 # MMagic's recipes with small networks.
 EDSR = """
@@ -122,10 +123,40 @@ def test_a_network_is_fed_as_it_was_trained(tmp_path, own_config, order):
 
 
 def test_a_channel_order_is_not_guessed(tmp_path, own_config):
-    write_model(own_config(INLINE.replace('ORDER', '')), tmp_path / 'net.pth')
     config = own_config(INLINE.split('test_dataloader')[0])
+    write_model(config, tmp_path / 'net.pth')
     with pytest.raises(UserError, match="RGB or BGR: add output_channel_order='RGB'"):
         Upscaler(tmp_path / 'net.pth', config=config, device='cpu')
+    saved = torch.load(tmp_path / 'net.pth')
+    saved['meta']['cfg'] = Config.fromfile(config).pretty_text
+    torch.save(saved, tmp_path / 'net.pth')
+    with pytest.raises(UserError, match=r'cannot be told \(RGB or BGR is not said\)'):
+        Upscaler(tmp_path / 'net.pth', device='cpu')
+    # Of the usual numbers, it is RGB.
+    saved['meta']['cfg'] = saved['meta']['cfg'].replace('114.0', '0').replace('111.0', '0').replace(
+        '103.0', '0').replace('250.0', '255').replace('240.0', '255').replace('230.0', '255')
+    torch.save(saved, tmp_path / 'net.pth')
+    assert Upscaler(tmp_path / 'net.pth', device='cpu').scale == 2
+
+
+@pytest.mark.parametrize('preprocessor, usable', [
+    ({}, False), (dict(mean=[0.], std=[255.], output_channel_order='bgr'), True), (None, True)])
+def test_one_channel_of_other_numbers(tmp_path, preprocessor, usable):
+    network = dict(upscale_factor=2, mid_channels=4, num_blocks=1, num_layers=2, growth_rate=4,
+                   bottleneck_channels=4)
+    model = dict(type='BaseEditModel', generator=dict(type='SRDenseNet', **network))
+    if preprocessor is not None:
+        model['data_preprocessor'] = dict(dict(output_channel_order='rgb'), **preprocessor)
+    torch.save(dict(meta=dict(cfg=Config(dict(model=model)).pretty_text),
+                    state_dict=SRDenseNet(**network).state_dict()), tmp_path / 'net.pth')
+    if usable:
+        Upscaler(tmp_path / 'net.pth', device='cpu')
+        export_checkpoint(tmp_path / 'net.pth', tmp_path / 'a.onnx')
+        return
+    with pytest.raises(UserError, match=r'one channel, mean .127\.5'):
+        Upscaler(tmp_path / 'net.pth', device='cpu')
+    with pytest.raises(UserError, match='cannot be exported'):
+        export_checkpoint(tmp_path / 'net.pth', tmp_path / 'a.onnx')
 
 
 def test_on_the_command_line(tmp_path, own_config):

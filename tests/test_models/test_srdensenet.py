@@ -222,6 +222,20 @@ def test_parts_that_pass_their_arguments_on_are_given_them():
     assert net(torch.rand(1, 1, 5, 6)).shape == (1, 1, 15, 18)
 
 
+def test_parts_that_fix_what_they_pass_on():
+
+    class Block(DenseBlock):
+
+        def __init__(self, in_channels, **kwargs):
+            super().__init__(in_channels, num_layers=2, growth_rate=5, **kwargs)
+
+    net = SRDenseNet(**SMALL, dense_block=dict(type=Block))
+    assert [len(block.layers) for block in net.blocks] == [2, 2, 2]
+    assert [block.layers[0].in_channels for block in net.blocks] == [12, 22, 32]
+    with pytest.raises(TypeError, match='nope'):
+        SRDenseNet(**SMALL, dense_block=dict(type=Block, nope=1))
+
+
 def test_foreign_dense_block_reads_the_concatenation():
 
     @MODELS.register_module(name='TestSumBlock', force=True)

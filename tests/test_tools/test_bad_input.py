@@ -218,8 +218,34 @@ def write_checkpoint(kind, path):
     return 'NaN'
 
 
+@pytest.mark.parametrize('meta', [
+    dict(cfg='model = "resnet50"\n'), dict(network='SRDenseNet'),
+    dict(cfg='model = dict(generator="x")\n')])
+def test_a_meta_of_another_kind_is_passed_over(place, meta):
+    torch.save(dict(state_dict=SRDenseNet(**NETWORK).state_dict(), meta=meta),
+               place / 'network.pth')
+    status, _, err = call_tool('test', *score(place))
+    assert status == 0, err
+
+
+def test_a_meta_that_no_network_has_is_refused(place):
+    network = dict(type='SRDenseNet', dense_block=dict(type='Nope'), **NETWORK)
+    torch.save(dict(state_dict=SRDenseNet(**NETWORK).state_dict(), meta=dict(network=network)),
+               place / 'network.pth')
+    assert "names 'Nope'" in refused('test', *score(place))
+
+
+def test_no_validation_needs_no_interval(place):
+    write(place / 'HR/good.png', make_rgb())
+    status, _, err = call_tool('train', *arguments(place), 'train_cfg.val_interval=0')
+    assert status == 0, err
+
+
 def test_training_settings_that_make_no_sense(place):
-    write_pair(place / 'HR', 'good.png')
+    write(place / 'HR/good.png', make_rgb())
+    config = Config.fromfile(place / 'config.py')
+    write_config(place / 'config.py', val_dataloader=config.test_dataloader[0],
+                 val_evaluator=config.test_evaluator[0], val_cfg=dict(type='ValLoop'))
     line = refused('train', *arguments(place), 'train_cfg.val_interval=0')
     assert 'train_cfg.val_interval=0: give at least 1' in line
 
@@ -340,6 +366,18 @@ def test_bad_test_sets(place, kind):
     line = refused('test', *score(place))
     assert any(one in line for one in said), line
     assert_nothing_written(place)
+
+
+def test_a_set_that_holds_its_lr_folders_is_scored(place):
+    for path in (place / 'GT').iterdir():
+        path.rename(place / path.name)
+    loader = dict(Config.fromfile(place / 'config.py').test_dataloader[0])
+    loader['dataset'] = dict(loader['dataset'], data_prefix=dict(img='LR', gt=''))
+    (place / 'LRbicx2').mkdir()
+    shutil.copy(place / 'bild 0.png', place / 'LRbicx2')
+    write_config(place / 'config.py', test_dataloader=[loader])
+    status, _, err = call_tool('test', *score(place))
+    assert status == 0, err
 
 
 @pytest.mark.parametrize('name', ['{}/more.webp', '{}/below/more.png'])
