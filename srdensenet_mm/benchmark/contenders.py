@@ -107,12 +107,13 @@ def parse_specs(texts: Sequence[str],
 
 def _split(text: str) -> tuple[str, str | None]:
     """``CONFIG[=CHECKPOINT]`` apart, at the first "=" behind a config: its path may have some."""
-    if not Path(text).is_file():
-        for found in re.finditer('=', text):
-            config = text[:found.start()]
-            if '::' in config or Path(config).is_file():
-                return config, text[found.end():]
-    config, equals, checkpoint = (text, '', '') if Path(text).is_file() else text.partition('=')
+    if Path(text).is_file():
+        return text, None
+    for found in re.finditer('=', text):
+        config = text[:found.start()]
+        if '::' in config or Path(config).is_file():
+            return config, text[found.end():]
+    config, equals, checkpoint = text.partition('=')
     return config, checkpoint if equals else None
 
 
