@@ -2,6 +2,7 @@
 """The exception for a user's mistake, and how every tool reports it."""
 import hashlib
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -22,11 +23,13 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         main: Takes no arguments; returns an exit status, None meaning 0.
 
     A :class:`UserError` becomes one line on stderr and status 2, Ctrl-C
-    status 130. Every other exception is a fault of the program and keeps its
+    status 130; where the reader of the output has gone (``| head``), status is
+    141, in silence. Every other exception is a fault of the program and keeps its
     traceback.
     """
     try:
         status = main()
+        sys.stdout.flush()
     except UserError as error:
         message = ' '.join(str(error).split())
         if _first_to_say(message):
@@ -39,7 +42,25 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
             raise
         print('interrupted', file=sys.stderr)
         status = 130
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
+        status = 141
     sys.exit(status)
+
+
+def _reader_has_gone() -> bool:
+    """Whether it is stdout that cannot be written; if so, nothing more will be."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # errors are told unasked
+        gone = bool(poll.poll(0))
+    except (AttributeError, OSError):  # no poll here, or no file
+        return False
+    if gone:
+        # Else Python would try again when it ends, and say so.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 def _first_to_say(message: str) -> bool:

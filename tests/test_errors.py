@@ -1,4 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import subprocess
+import sys
+
 import pytest
 
 from srdensenet_mm.errors import UserError, run_tool
@@ -38,3 +41,18 @@ def test_faults_keep_their_traceback(error):
         run_tool(fails_with(error))
     with pytest.raises(type(error), match=str(error)):
         run_tool(fails_with(error, during=KeyError('unrelated')))
+
+
+@pytest.mark.parametrize('lines', [1, 100_000])
+def test_a_reader_that_has_gone_is_no_fault(lines):
+    code = (f'from srdensenet_mm.errors import run_tool; '
+            f'run_tool(lambda: [print("a line") for _ in range({lines})] and None)')
+    writer = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE)
+    writer.stdout.close()
+    assert (writer.stderr.read(), writer.wait()) == (b'', 141)
+
+
+def test_another_broken_pipe_keeps_its_traceback():
+    with pytest.raises(BrokenPipeError):
+        run_tool(fails_with(BrokenPipeError('a worker')))
