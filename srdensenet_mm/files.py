@@ -31,6 +31,12 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether two names mean one file, which need not be there."""
+    return os.path.realpath(one) == os.path.realpath(other) or (
+        os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other))
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Write a file that appears whole or not at all.

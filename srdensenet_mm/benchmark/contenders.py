@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from srdensenet_mm.engine.config_checks import read_config, resolve_config, without_perceptual_loss
 from srdensenet_mm.engine.loading import load_for_test
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.type_names import type_name
 
 from . import backends
 
@@ -119,8 +120,7 @@ def _split(text: str) -> tuple[str, str | None]:
 
 def is_ours(cfg) -> bool:
     """Whether a config's network is an SRDenseNet."""
-    kind = ((cfg.get('model') or {}).get('generator') or {}).get('type')
-    return str(getattr(kind, '__name__', kind)).rpartition('.')[2] == 'SRDenseNet'
+    return type_name(((cfg.get('model') or {}).get('generator') or {}).get('type')) == 'SRDenseNet'
 
 
 def _unique(name: str, specs: Sequence[Spec]) -> str:

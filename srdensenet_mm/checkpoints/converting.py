@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..files import same_file
 from .architecture import build_network, colour_of, complete_config, read_architecture
 from .layouts import OURS, Misfit, recognise, rename
 from .reading import Checkpoint, load_network_with_meta, read_checkpoint
@@ -49,7 +50,7 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> Conversion:
             layout: names the first key or shape that does not fit. Or the
             target cannot be written, or is the source.
     """
-    if Path(target).exists() and Path(source).exists() and Path(target).samefile(source):
+    if Path(source).exists() and same_file(target, source):
         raise UserError(f'{target}: is the source, name another file to write')
     checkpoint = read_checkpoint(source)
     try:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ..type_names import type_name
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -48,7 +50,7 @@ def normalization_of(cfg: Mapping[str, Any]) -> Normalization | None:
         ValueError: Numbers or an order that no network for pictures has.
     """
     model = cfg.get('model') or {}
-    if _name(model.get('type')) == 'LumaEditModel':
+    if type_name(model.get('type')) == 'LumaEditModel':
         return Normalization()
     preprocessor = model.get('data_preprocessor')
     if not preprocessor:
@@ -110,16 +112,12 @@ def _numbers(value: Any) -> tuple[float, ...]:
     return tuple(value) if isinstance(value, (list, tuple)) else (value, )
 
 
-def _name(kind: Any) -> str:
-    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
-
-
 def _loaded_orders(cfg: Mapping[str, Any]) -> Iterator[str]:
     """The channel orders of the pictures that a config's pipelines load."""
     for part in ('test', 'val', 'train'):
         for pipeline in (cfg.get(f'{part}_pipeline'), *_pipelines(cfg.get(f'{part}_dataloader'))):
             for step in pipeline or ():
-                if _name(step.get('type')) == 'LoadImageFromFile' and step.get('key') == 'img':
+                if type_name(step.get('type')) == 'LoadImageFromFile' and step.get('key') == 'img':
                     yield step.get('channel_order', 'bgr')
 
 

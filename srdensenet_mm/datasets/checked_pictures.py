@@ -10,6 +10,14 @@ from srdensenet_mm.errors import UserError
 from .picture_files import read_rgb
 from .wrapped_dataset import WrappedDataset
 
+SKIP_HELP = "(set the dataset's on_bad_image='skip' to go on without such pictures)"
+
+
+def check_on_bad_image(choice: str) -> None:
+    """Refuse what a dataset's ``on_bad_image`` may not be."""
+    if choice not in ('raise', 'skip'):
+        raise UserError(f"on_bad_image={choice!r} is not supported: choose 'raise' or 'skip'")
+
 
 @DATASETS.register_module()
 class CheckedPictures(WrappedDataset):
@@ -42,9 +50,7 @@ class CheckedPictures(WrappedDataset):
                  scale: int | None = None,
                  on_bad_image: str = 'raise',
                  hint: str = ''):
-        if on_bad_image not in ('raise', 'skip'):
-            raise UserError(f"on_bad_image={on_bad_image!r} is not supported: choose 'raise' or "
-                            "'skip'")
+        check_on_bad_image(on_bad_image)
         super().__init__(dataset)
         self.scale = scale
         self.on_bad_image = on_bad_image

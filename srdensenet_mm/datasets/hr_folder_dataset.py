@@ -16,11 +16,11 @@ from mmengine.logging import print_log
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.free_memory import free_main_memory
 
+from .checked_pictures import SKIP_HELP, check_on_bad_image
 from .picture_files import find_pictures, read_rgb
 
 # Pictures decoded at once when the cache is filled.
 _BATCH = 64
-_SKIP_HELP = "(set the dataset's on_bad_image='skip' to go on without such pictures)"
 
 
 @DATASETS.register_module()
@@ -81,9 +81,7 @@ class HRFolderDataset(BaseDataset):
                  cache_gib: float | None = None,
                  metainfo: dict | None = None,
                  **kwargs):
-        if on_bad_image not in ('raise', 'skip'):
-            raise UserError(f"on_bad_image={on_bad_image!r} is not supported: choose 'raise' or "
-                            "'skip'")
+        check_on_bad_image(on_bad_image)
         if cache_gib is not None and cache_gib < 0:
             raise UserError(f'cache_gib={cache_gib} must not be negative; 0 keeps no picture')
         if not shrink or not all(0 < size <= 1 for size in shrink):
@@ -171,7 +169,7 @@ class HRFolderDataset(BaseDataset):
             pictures = {index: self._in_size(picture, index) for index in indices}
         except UserError as error:
             if self.on_bad_image == 'raise':
-                raise UserError(f'{error} {_SKIP_HELP}') from error
+                raise UserError(f'{error} {SKIP_HELP}') from error
             self._bad.add(path)
             self._why_bad = str(error)
             print_log(f'skipped, number {len(self._bad)}: {error}', 'current', logging.WARNING)

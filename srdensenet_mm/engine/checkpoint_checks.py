@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from srdensenet_mm.checkpoints.architecture import complete_config, network_config
 from srdensenet_mm.checkpoints.layouts import Misfit
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.type_names import type_name
 
 
 def check_fit(expected: dict[str, Tensor], found: dict[str, Tensor], path: str) -> None:
@@ -95,7 +96,7 @@ def check_settings(network: nn.Module, said: dict | None, path: str) -> None:
         UserError: Names the first setting that differs, or the file's is no
             network's config.
     """
-    if not isinstance(said, Mapping) or str(said.get('type')).rpartition('.')[2] != 'SRDenseNet':
+    if not isinstance(said, Mapping) or type_name(said.get('type')) != 'SRDenseNet':
         return
     try:
         ours = network_config(network)

@@ -4,6 +4,7 @@ import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
@@ -18,8 +19,8 @@ from .picture_checks import (
     check_none_left_out,
     check_sizes,
     check_twins,
-    innermost,
     is_picture_dataset,
+    map_datasets,
     name_bad_pictures,
     smallest_side,
 )
@@ -93,33 +94,36 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
         UserError: A folder or file is missing, has no twin or not its size;
             the message names it and how to prepare it.
     """
-    scale = scale_of(cfg)
     for name in loaders:
-        for dataset in _datasets(cfg.get(name)):
-            if not is_picture_dataset(dataset):
-                continue
-            prefix = dataset['data_prefix']
-            if not isinstance(prefix, dict):
-                raise UserError(f'{name}: data_prefix={prefix!r} is to be '
-                                "dict(img='LRbicx4', gt='GTmod12'), a folder for each")
-            root = Path(dataset.get('data_root') or '')
-            for folder in prefix.values():
-                if not (root / folder).is_dir():
-                    raise UserError(
-                        f'{name}: no folder {root / folder}; {_how_to_make(folder, root)} '
-                        f'(or set {name}.dataset.data_root)')
-            ann_file = dataset.get('ann_file')
-            if ann_file and not (root / ann_file).is_file():
-                raise UserError(
-                    f'{name}: no file {root / ann_file}, the list of the pictures to use: one '
-                    'file name a line, then a space and its shape such as (480,480,3)')
-            infos = check_twins(name, dataset)
-            if name != 'train_dataloader':
-                if not any(map(dataset.get, ('ann_file', 'recursive', 'img_suffix'))):
-                    check_none_left_out([root / folder for folder in prefix.values()], infos)
-                check_sizes(infos, scale, smallest_side(cfg.get(f'{name.split("_")[0]}_evaluator')))
         if cfg.get(name):
-            cfg[name] = name_bad_pictures(cfg[name], scale, name == 'train_dataloader')
+            cfg[name] = map_datasets(cfg[name], partial(_checked, cfg, name))
+
+
+def _checked(cfg: Config, name: str, dataset: dict) -> dict:
+    """What takes a dataset's place in the loader ``name``: the same, where it is not MMagic's."""
+    if not is_picture_dataset(dataset):
+        return dataset
+    prefix = dataset['data_prefix']
+    if not isinstance(prefix, dict):
+        raise UserError(f'{name}: data_prefix={prefix!r} is to be '
+                        "dict(img='LRbicx4', gt='GTmod12'), a folder for each")
+    root = Path(dataset.get('data_root') or '')
+    for folder in prefix.values():
+        if not (root / folder).is_dir():
+            raise UserError(f'{name}: no folder {root / folder}; {_how_to_make(folder, root)} '
+                            f'(or set {name}.dataset.data_root)')
+    ann_file = dataset.get('ann_file')
+    if ann_file and not (root / ann_file).is_file():
+        raise UserError(
+            f'{name}: no file {root / ann_file}, the list of the pictures to use: one '
+            'file name a line, then a space and its shape such as (480,480,3)')
+    infos, scale = check_twins(name, dataset), scale_of(cfg)
+    is_training = name == 'train_dataloader'
+    if not is_training:
+        if not any(map(dataset.get, ('ann_file', 'recursive', 'img_suffix'))):
+            check_none_left_out([root / folder for folder in prefix.values()], infos)
+        check_sizes(infos, scale, smallest_side(cfg.get(f'{name.split("_")[0]}_evaluator')))
+    return name_bad_pictures(dataset, scale, is_training)
 
 
 def _how_to_make(folder: str, root: Path) -> str:
@@ -175,11 +179,3 @@ def _part_being_built(error: Exception) -> str | None:
             part = step.tb_frame.f_locals['self'].optimizer_cfg.get('type')
         step = step.tb_next
     return getattr(part, '__name__', part)
-
-
-def _datasets(loader) -> Iterator[dict]:
-    if isinstance(loader, (list, tuple)):
-        for one in loader:
-            yield from _datasets(one)
-    elif loader:
-        yield from innermost(loader['dataset'])

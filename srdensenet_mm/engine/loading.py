@@ -39,9 +39,14 @@ def load_for_test(model: nn.Module, path: str) -> None:
         network.load_state_dict(checkpoint.weights)
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """A model without what trains it on several processes."""
+    return model.module if is_model_wrapper(model) else model
+
+
 def networks_of(model: nn.Module) -> list[nn.Module]:
     """A model's network, and its average where it keeps one; the model itself without either."""
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrapped(model)
     networks = [getattr(model, name) for name in ('generator', 'generator_ema')
                 if isinstance(getattr(model, name, None), nn.Module)]
     return [network.module if hasattr(network, 'module') else network
@@ -80,8 +85,7 @@ class CheckpointKeysHook(Hook):
             checkpoint['state_dict'] = {
                 key: checkpoint.pop(key) for key, value in list(checkpoint.items())
                 if isinstance(value, Tensor)}
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        expected = model.state_dict()
+        expected = unwrapped(runner.model).state_dict()
         weights = strip_wrappers(checkpoint['state_dict'])
         if not expected.keys() & weights.keys():
             weights = {f'generator.{key}': value for key, value in weights.items()}

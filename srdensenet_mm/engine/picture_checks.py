@@ -1,18 +1,18 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Finding pictures that are missing or no pairs before a run starts."""
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mmagic.registry import DATASETS
 from PIL import ExifTags, Image
 
-from srdensenet_mm.datasets.checked_pictures import CheckedPictures, size_fault
+from srdensenet_mm.datasets.checked_pictures import SKIP_HELP, CheckedPictures, size_fault
 from srdensenet_mm.datasets.picture_files import find_pictures
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.type_names import type_name
 
-_SKIP_HELP = "(set the dataset's on_bad_image='skip' to go on without such pictures)"
 _AGAIN = 'prepare it again with: python tools/prepare_dataset.py HR_FOLDER'
 # MMagic's SSIM looks through a window of 11 x 11 pixels.
 _WINDOW = 11
@@ -20,21 +20,28 @@ _WINDOW = 11
 
 def is_picture_dataset(dataset: dict) -> bool:
     """Whether a dataset's config is of MMagic's ``BasicImageDataset``, on a local disk."""
-    kind = dataset.get('type')
-    kind = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
-    return (kind.split('.')[-1] == 'BasicImageDataset' and bool(dataset.get('data_prefix'))
-            and not dataset.get('backend_args') and '://' not in str(dataset.get('data_root')))
+    return (type_name(dataset.get('type')) == 'BasicImageDataset'
+            and bool(dataset.get('data_prefix')) and not dataset.get('backend_args')
+            and '://' not in str(dataset.get('data_root')))
 
 
-def innermost(dataset: dict) -> Iterator[dict]:
-    """A dataset's config, or those within wrappers such as ``RepeatDataset``."""
-    if isinstance(dataset.get('datasets'), (list, tuple)):
-        for one in dataset['datasets']:
-            yield from innermost(one)
-    elif isinstance(dataset.get('dataset'), dict):
-        yield from innermost(dataset['dataset'])
-    else:
-        yield dataset
+def map_datasets(loaders, function: Callable[[dict], dict]):
+    """Put other datasets in the place of those that data loaders read.
+
+    Args:
+        loaders (dict | Sequence[dict]): Config of one data loader or several.
+        function (Callable): Of a dataset's config, within whatever wrappers
+            such as ``RepeatDataset``.
+
+    Returns:
+        dict | list[dict]: Copies, with what the function returns.
+    """
+    if isinstance(loaders, (list, tuple)):
+        return [map_datasets(one, function) for one in loaders]
+    for name, kinds in (('datasets', (list, tuple)), ('dataset', dict)):
+        if isinstance(loaders.get(name), kinds):
+            return dict(loaders, **{name: map_datasets(loaders[name], function)})
+    return function(loaders)
 
 
 def check_twins(name: str, dataset: dict) -> list[dict]:
@@ -170,9 +177,9 @@ def smallest_side(evaluators) -> int:
     """The smallest GT side, in pixels, that MMagic's metrics can score."""
     smallest = 1
     for metric in _metrics(evaluators):
-        kind = str(metric.get('type', ''))
-        if kind.split('.')[-1] in ('PSNR', 'SSIM'):
-            window = _WINDOW if kind.endswith('SSIM') else 1
+        kind = type_name(metric.get('type'))
+        if kind in ('PSNR', 'SSIM'):
+            window = _WINDOW if kind == 'SSIM' else 1
             smallest = max(smallest, 2 * metric.get('crop_border', 0) + window)
     return smallest
 
@@ -186,38 +193,22 @@ def _metrics(evaluators) -> Iterator[dict]:
         yield from _metrics(evaluators.get('metrics'))
 
 
-def name_bad_pictures(loader, scale: int | None, is_training: bool):
-    """A data loader's config whose dataset names the file where it fails.
+def name_bad_pictures(dataset: dict, scale: int | None, is_training: bool) -> dict:
+    """A dataset's config that names the file where it fails.
 
     Args:
-        loader (dict | Sequence[dict]): Config of one data loader or several.
+        dataset (dict): Config of a ``BasicImageDataset``.
         scale (int, optional): How many times larger GT must be.
         is_training (bool): Whether bad pictures may be skipped: by the setting
             ``on_bad_image='skip'`` of the dataset.
 
     Returns:
-        dict | list[dict]: The same, with :class:`CheckedPictures` around every
-        ``BasicImageDataset``.
+        dict: :class:`CheckedPictures` around it.
     """
-    if isinstance(loader, (list, tuple)):
-        return [name_bad_pictures(one, scale, is_training) for one in loader]
-    if not loader or not loader.get('dataset'):
-        return loader
-    return dict(loader, dataset=_guarded(loader['dataset'], scale, is_training))
-
-
-def _guarded(dataset: dict, scale: int | None, is_training: bool) -> dict:
     dataset = dict(dataset)
-    if not is_picture_dataset(dataset):
-        if isinstance(dataset.get('dataset'), dict):
-            dataset['dataset'] = _guarded(dataset['dataset'], scale, is_training)
-        if isinstance(dataset.get('datasets'), (list, tuple)):
-            dataset['datasets'] = [_guarded(one, scale, is_training)
-                                   for one in dataset['datasets']]
-        return dataset
     choice = dataset.pop('on_bad_image', 'raise')
     if not is_training and choice != 'raise':
         raise UserError(f'on_bad_image={choice!r} is for training: a score counts all pictures')
     return dict(
         type=CheckedPictures.__name__, dataset=dataset, scale=scale, on_bad_image=choice,
-        hint=_SKIP_HELP if is_training else f'({_AGAIN})')
+        hint=SKIP_HELP if is_training else f'({_AGAIN})')

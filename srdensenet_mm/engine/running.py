@@ -8,7 +8,6 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
@@ -25,7 +24,7 @@ from .config_checks import (
     read_config,
     without_perceptual_loss,
 )
-from .loading import CheckpointKeysHook, load_for_test, networks_of
+from .loading import CheckpointKeysHook, load_for_test, networks_of, unwrapped
 from .save_on_signal_hook import SaveOnSignalHook
 from .work_folder import begin_anew, find_whole_checkpoint
 
@@ -179,7 +178,7 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
 
 def _check_self_ensemble(cfg: Config, model: nn.Module) -> None:
     """Refuse a setting that MMagic's own models would pass over."""
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrapped(model)
     if (cfg.model.get('test_cfg') or {}).get('self_ensemble') and (
             type(model).__module__.startswith('mmagic.')):
         raise UserError(f'model.test_cfg.self_ensemble: {type(model).__name__} does not know it, '

@@ -6,11 +6,11 @@ from mmagic.registry import HOOKS
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, remove_half_written
 
+from .loading import unwrapped
 from .stop_on_invalid_loss_hook import InvalidLossError
 
 
@@ -207,8 +207,7 @@ def check_weights(runner) -> None:
     Raises:
         InvalidLossError: Names the first such weight.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    name = _first_invalid(model)
+    name = _first_invalid(unwrapped(runner.model))
     if name is not None:
         last = runner.message_hub.runtime_info.get('last_ckpt')
         raise InvalidLossError(

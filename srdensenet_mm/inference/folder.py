@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from srdensenet_mm.decoding import EXTENSIONS
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.files import make_folder
+from srdensenet_mm.files import make_folder, same_file
 
 from .image_io import Picture, picture_pixels, read_picture, write_png
 
@@ -73,21 +73,15 @@ def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
             target = out / place.parent / f'{place.stem}.png'
             other = taken.setdefault(target, source)
             if other is not source:
-                if _same_file(other, source):
+                if same_file(other, source):
                     continue
                 raise UserError(f'{source} and {other} would both become {target}: '
                                 'rename one, or upscale them into two folders')
-            if _same_file(target, source):
+            if same_file(target, source):
                 raise UserError(f'{source}: would be overwritten by its own result, '
                                 'choose another --out')
             jobs.append(Job(source, target))
     return jobs
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    """Whether two names mean one file, which need not be there."""
-    return os.path.realpath(one) == os.path.realpath(other) or (
-        os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other))
 
 
 def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:

@@ -1,0 +1,9 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+
+
+def type_name(kind: str | type | None) -> str:
+    """The bare name of what a config's ``type`` is: a class, or its name with or without a scope.
+
+    ``'SRDenseNet'`` for ``SRDenseNet``, ``'mmagic.SRDenseNet'`` and the class.
+    """
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
