@@ -333,13 +333,14 @@ def keep_float32(graph) -> None:
                 'Identity', [origin(node.output[0])], node.output, node.name))
             continue
         node.input[:] = map(origin, node.input)
-    read = {name for node in graph.node for name in node.input} | {
-        value.name for value in graph.output}
-    while unread := [node for node in graph.node if not read.intersection(node.output)]:
-        for node in unread:
+
+    def unread() -> list:
+        read = {value.name for value in graph.output}.union(*(node.input for node in graph.node))
+        return [node for node in graph.node if read.isdisjoint(node.output)]
+
+    while nodes := unread():
+        for node in nodes:
             graph.node.remove(node)
-        read = {name for node in graph.node for name in node.input} | {
-            value.name for value in graph.output}
 
 
 @contextmanager

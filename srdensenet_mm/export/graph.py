@@ -49,8 +49,8 @@ def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:
     try:
         # What tracing warns of, values that it takes for constants, would show
         # at other sizes than the traced one, where whoever uses the graph
-        # compares it with torch. The exporter by tracing is deprecated, but the newer one
-        # needs onnxscript and writes a graph of no other operations.
+        # compares it with torch. The exporter by tracing is deprecated, but the
+        # newer one needs onnxscript and writes a graph of no other operations.
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter('ignore', torch.jit.TracerWarning)
             warnings.simplefilter('ignore', DeprecationWarning)

@@ -2,8 +2,8 @@
 """Pictures in files, with their orientation and colour profile.
 
 OpenCV decodes and encodes, because it alone keeps 16 bits in all channels;
-:mod:`srdensenet_mm.decoding` mends what it hands out wrong. Pillow tells what OpenCV does
-not: damage, EXIF orientation, ICC profile.
+:mod:`srdensenet_mm.decoding` mends what it hands out wrong. Pillow tells what
+OpenCV does not: damage, EXIF orientation, ICC profile.
 """
 import io
 import struct

@@ -261,16 +261,14 @@ class Upscaler:
         if self.max_memory is not None:
             budget = int(self.max_memory * memory.GIB) - beside
         else:
-            free = int(memory.free_bytes(self.device) * _DEFAULT_SHARE)
-            budget = free - beside
+            free = memory.free_bytes(self.device)
+            budget = int(free * _DEFAULT_SHARE) - beside
         # A picture so small that no network takes too much needs no trial.
         if pixels * _MOST_PER_PIXEL <= min(budget, _DEFAULT_LIMIT):
             return pixels
         if self.max_memory is None and self.device.type == 'cpu' and self.overlap is not None:
-            limit = _DEFAULT_LIMIT
-            if self._backend != 'torch':
-                limit = max(limit, int(_ENGINE_SHARE * memory.free_bytes(self.device)))
-            budget = min(budget, limit)
+            share = 0 if self._backend == 'torch' else int(free * _ENGINE_SHARE)
+            budget = min(budget, max(_DEFAULT_LIMIT, share))
         room = budget - memory.OVERHEAD
         return int(room / self._tile_memory.per_pixel(room))
 
