@@ -1,8 +1,9 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Decoding pictures, those too that OpenCV does not hand out as they are.
 
-Of PGM and PPM it leaves numbers unscaled; of TIFF it drops or multiplies in
-alpha, and makes negatives. What cannot be mended in a few lines is refused.
+Of PGM, PPM and JPEG 2000 it leaves numbers unscaled; of TIFF it drops or
+multiplies in alpha, and makes negatives. What cannot be mended in a few lines is
+refused.
 """
 import io
 import re
@@ -27,6 +28,9 @@ EXTENSIONS = frozenset({
 })
 _PILLOW = threading.RLock()
 _TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+_SUN_SIGNATURE = b'\x59\xa6\x6a\x95'
+# A file of boxes, and the bare codestream, as it also stands in the last of them.
+_JPEG2000_SIGNATURES = (b'\0\0\0\x0cjP  ', b'\xff\x4f\xff\x51')
 # Bytes that the texts in a PNG may unpack to; Pillow's own limit is 1 MiB.
 _MAX_TEXT = 2**28
 # The kind, width, height and highest value, with blanks and comments between.
@@ -69,6 +73,13 @@ def decode(path: str | Path, data: bytes, flags: int = cv2.IMREAD_UNCHANGED) -> 
     if data.startswith(b'P7'):
         # Its red and blue would be exchanged.
         raise UserError(f'{path}: is a PAM, convert it to PNG first')
+    if data.startswith(b'BM') and data[28:30] == b'\x10\0':
+        raise UserError(f'{path}: is a BMP of 16 bits a pixel, whose colours would come out too '
+                        'dark: convert it to PNG')
+    if data.startswith(_SUN_SIGNATURE):
+        return _sun_raster(path, data, flags)
+    if data.startswith(_JPEG2000_SIGNATURES):
+        return _jpeg2000(path, data, flags)
     pixels = _by_opencv(path, data, flags)
     header = _PNM_HEADER.match(data)
     if header is None:
@@ -124,6 +135,31 @@ def _of_full_range(pixels: np.ndarray, highest: int, plain: bool = False) -> np.
     table = np.full(full + 1, full, pixels.dtype)
     table[given] = (2 * values * full + highest) // (2 * highest)
     return table[pixels]
+
+
+def _sun_raster(path: str | Path, data: bytes, flags: int) -> np.ndarray:
+    depth, map_type = data[12:16], data[24:28]
+    if any(map_type) or depth not in (b'\0\0\0\1', b'\0\0\0\x08'):
+        return _by_opencv(path, data, flags)
+    if depth == b'\0\0\0\1':
+        raise UserError(f'{path}: is a Sun raster of 1 bit without a colour map, which would come '
+                        'out in one colour: convert it to PNG')
+    # Gray. Read as gray, it would go through a colour map of zeros.
+    return _by_opencv(path, data, cv2.IMREAD_COLOR)[..., 0]
+
+
+def _jpeg2000(path: str | Path, data: bytes, flags: int) -> np.ndarray:
+    # The marker segment SIZ; of each component, 3 bytes: the depth less 1 and, as the highest
+    # bit, whether it has a sign, then two steps of sampling.
+    siz = data.find(_JPEG2000_SIGNATURES[1]) + 2
+    count = int.from_bytes(data[siz + 38:siz + 40], 'big')
+    kinds = set(data[siz + 40:siz + 40 + 3 * count:3])
+    if siz < 2 or not kinds:
+        return _by_opencv(path, data, flags)  # which says what is wrong
+    if len(kinds) > 1 or max(kinds) > 15:
+        raise UserError(f'{path}: is a JPEG 2000 file whose channels differ in their bits, have a '
+                        'sign, or more than 16 bits: convert it to PNG')
+    return _of_full_range(_by_opencv(path, data, flags), 2**(kinds.pop() + 1) - 1)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Kinds of pictures that OpenCV alone does not hand out as they are."""
+import io
 import struct
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from srdensenet_mm.datasets import read_rgb
 from srdensenet_mm.decoding import decode
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.inference.image_io import read_picture, write_png
@@ -60,6 +62,92 @@ def test_pam_is_refused(tmp_path):
                                      b'TUPLTYPE RGB\nENDHDR\n\1\2\3')
     with pytest.raises(UserError, match='a.pam: is a PAM, convert it to PNG'):
         read_picture(tmp_path / 'a.pam')
+
+
+def test_a_bmp_of_16_bits_a_pixel_is_refused(tmp_path):
+    # 5 bits a colour: OpenCV's white is 248.
+    header = struct.pack('<2sIHHI', b'BM', 54 + 8, 0, 0, 54)
+    header += struct.pack('<IiiHHIIiiII', 40, 2, 2, 1, 16, 0, 8, 2835, 2835, 0, 0)
+    (tmp_path / 'a.bmp').write_bytes(header + b'\xff\x7f' * 4)
+    with pytest.raises(UserError, match='a.bmp: is a BMP of 16 bits a pixel.* convert it to PNG'):
+        read_picture(tmp_path / 'a.bmp')
+
+
+def sun_raster(path, depth, body, colour_map=b''):
+    path.write_bytes(
+        struct.pack('>8I', 0x59a66a95, 16, 4, depth, len(body), 1, bool(colour_map),
+                    len(colour_map)) + colour_map + body)
+
+
+def test_gray_sun_rasters(tmp_path):
+    values = noise(4, 16)
+    sun_raster(tmp_path / 'plain.ras', 8, values.tobytes())
+    # The negative, by a map of 256 reds, greens and blues each.
+    sun_raster(tmp_path / 'map.ras', 8, values.tobytes(), bytes(range(256))[::-1] * 3)
+    cv2.imwrite(str(tmp_path / 'opencv.ras'), values)
+    for name, expected in dict(plain=values, map=255 - values, opencv=values).items():
+        np.testing.assert_array_equal(read_picture(tmp_path / f'{name}.ras').pixels, expected)
+        np.testing.assert_array_equal(
+            read_rgb(tmp_path / f'{name}.ras'), np.dstack([expected] * 3))
+
+
+def test_colours_of_a_sun_raster(tmp_path):
+    values = noise(4, 16, 3)
+    cv2.imwrite(str(tmp_path / 'a.ras'), values)
+    np.testing.assert_array_equal(read_picture(tmp_path / 'a.ras').pixels, values)
+
+
+def test_a_bilevel_sun_raster_without_a_map_is_refused(tmp_path):
+    sun_raster(tmp_path / 'a.ras', 1, b'\xf0\x0f' * 4)
+    with pytest.raises(UserError, match='a.ras: is a Sun raster of 1 bit'):
+        read_picture(tmp_path / 'a.ras')
+
+
+def jpeg2000(values, bits, suffix='.jp2'):
+    """A lossless file that says that its values have ``bits`` bits."""
+    stored = 8 * values.dtype.itemsize
+    # Both are stored about their middle.
+    shifted = (values + 2**(stored - 1) - 2**(bits - 1)).astype(values.dtype)
+    file = io.BytesIO()
+    Image.fromarray(shifted).save(file, 'JPEG2000', irreversible=False, no_jp2=suffix == '.j2k')
+    data = bytearray(file.getvalue())
+    count = 1 if values.ndim == 2 else values.shape[2]
+    first = data.index(b'\xff\x51') + 40
+    for i in range(count):
+        data[first + 3 * i] = bits - 1
+    if suffix == '.jp2':
+        data[data.index(b'ihdr') + 14] = bits - 1
+    return data
+
+
+@pytest.mark.parametrize('bits', [8, 10, 12, 15, 16])
+def test_jpeg2000_of_any_bits(tmp_path, bits):
+    dtype, full = (np.uint8, 255) if bits <= 8 else (np.uint16, 65535)
+    values = np.linspace(0, 2**bits - 1, 24 * 24).astype(dtype).reshape(24, 24)
+    (tmp_path / 'a.jp2').write_bytes(jpeg2000(values, bits))
+    found = read_picture(tmp_path / 'a.jp2').pixels
+    assert found.dtype == dtype
+    assert found.reshape(-1).tolist() == rescaled(
+        values.reshape(-1).tolist(), 2**bits - 1, full)
+    # For training, as 8 bits.
+    assert read_rgb(tmp_path / 'a.jp2')[[0, -1], [0, -1]].tolist() == [[0] * 3, [255] * 3]
+
+
+def test_a_bare_codestream_of_jpeg2000(tmp_path):
+    values = noise(24, 24, 3)
+    (tmp_path / 'a.jp2').write_bytes(jpeg2000(values, 8, '.j2k'))
+    np.testing.assert_array_equal(read_picture(tmp_path / 'a.jp2').pixels, values[..., ::-1])
+
+
+def test_jpeg2000_of_unequal_or_signed_channels_is_refused(tmp_path):
+    usual = jpeg2000(noise(24, 24, 3), 8)
+    first = usual.index(b'\xff\x51') + 40
+    for where, value in ((first + 3, 6), (first, 0x87)):
+        data = bytearray(usual)
+        data[where] = value
+        (tmp_path / 'a.jp2').write_bytes(data)
+        with pytest.raises(UserError, match='a.jp2: is a JPEG 2000 file whose channels differ'):
+            read_picture(tmp_path / 'a.jp2')
 
 
 @pytest.mark.parametrize('header_size, masks, channels', [

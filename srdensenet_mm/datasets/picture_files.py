@@ -73,7 +73,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
     - Grayscale becomes three equal channels (Set14's ``img_003``).
     - Alpha is dropped: the colours below it stay, nothing is blended.
     - 16 bits become 8: divided by 257 and rounded.
-    - PGMs and PPMs of another highest value are rescaled to 255.
+    - PGMs, PPMs and JPEG 2000 files of another highest value are rescaled to 255.
     - Palettes and CMYK JPEGs become what OpenCV makes of them.
     - The EXIF orientation is applied, as OpenCV does by default.
     - Of an animation or several pages, the first picture counts.
@@ -86,7 +86,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
 
     Raises:
         UserError: The file cannot be read, is no picture, is damaged, holds
-            floating-point values, or is a TIFF of a kind that would not be read
+            floating-point values, or is of a kind that would not be read
             rightly.
     """
     try:
