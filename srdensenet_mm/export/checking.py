@@ -70,7 +70,8 @@ def largest_difference_of(run: Callable[[Tensor], Tensor],
     generator = torch.Generator().manual_seed(0)
     worst = 0.
     for n, height, width in sizes:
-        inputs = torch.rand(n, channels_of(network), height, width, generator=generator)
+        inputs = torch.rand(n, channels_of(network), height, width, generator=generator,
+                            dtype=torch.float32)
         with torch.no_grad():
             expected = network(inputs)
         found = run(inputs)

@@ -44,7 +44,7 @@ def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:
         raise UserError(f'opset={opset!r} is not supported: '
                         f'choose one of {OPSETS.start} to {OPSETS.stop - 1}')
     import_optional('onnx')
-    example = torch.zeros(1, channels_of(network), *_TRACED)
+    example = torch.zeros(1, channels_of(network), *_TRACED, dtype=torch.float32)
     buffer = io.BytesIO()
     try:
         # What tracing warns of, values that it takes for constants, would show

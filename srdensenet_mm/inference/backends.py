@@ -12,6 +12,7 @@ from srdensenet_mm.compat import same_signal_stack
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.processor import cpu_has_bf16
 
+from .networks import channels_of
 from .precision import InPrecision
 
 Backend = Callable[[Tensor], Tensor]
@@ -28,6 +29,9 @@ DTYPES = {
 # The largest difference to torch, in parts of the largest value. A constant that should be
 # computed shows by more.
 _TOLERANCES = {'fp32': 1e-3, 'bf16': 0.1, 'fp16': 2e-2}
+
+# How the engines say that there is not enough.
+_LACK_OF_MEMORY = ('bad_alloc', 'ailed to allocate memory')
 
 
 def make_backend(network: nn.Module,
@@ -55,7 +59,8 @@ def make_backend(network: nn.Module,
 
     Returns:
         Callable[[Tensor], Tensor]: Takes and gives float32 tensors on the CPU.
-        Several threads may call it at once.
+        Several threads may call it at once. An engine that lacks memory raises
+        ``MemoryError``.
 
     Raises:
         UserError: The name or dtype is not supported, the package is not
@@ -76,8 +81,9 @@ def make_backend(network: nn.Module,
         return _make_torch(network, dtype, threads)
     threads = threads or torch.get_num_threads()
     network = copy.deepcopy(network).cpu().float().eval()
-    run = (_make_onnxruntime(network, threads, keep_memory) if name == 'onnxruntime'
-           else _make_openvino(network, dtype, threads))
+    run = _telling_lack_of_memory(
+        _make_onnxruntime(network, threads, keep_memory) if name == 'onnxruntime'
+        else _make_openvino(network, dtype, threads))
     _compare(run, network, name, dtype)
     return run
 
@@ -114,6 +120,18 @@ def _make_torch(network: nn.Module, dtype: str, threads: int | None) -> Backend:
     return run_with_threads
 
 
+def _telling_lack_of_memory(run: Backend) -> Backend:
+    def told(inputs: Tensor) -> Tensor:
+        try:
+            return run(inputs)
+        except Exception as error:  # onnxruntime's have no common class but this
+            if not any(words in str(error) for words in _LACK_OF_MEMORY):
+                raise
+            raise MemoryError(str(error)) from error
+
+    return told
+
+
 def _make_onnxruntime(network: nn.Module, threads: int, keep_memory: bool) -> Backend:
     from srdensenet_mm.export.checking import make_session
     from srdensenet_mm.export.graph import INPUT, to_onnx
@@ -146,20 +164,27 @@ def _make_openvino(network: nn.Module, dtype: str, threads: int) -> Backend:
             'PERFORMANCE_HINT': 'LATENCY',
             'INFERENCE_NUM_THREADS': threads,
         })
+    with torch.no_grad():
+        shape = network(torch.zeros(1, channels_of(network), 16, 24, dtype=torch.float32)).shape
+    scale = shape[3] // 24
     # A request has the memory of one call.
     idle = queue.SimpleQueue()
 
     def run(inputs: Tensor) -> Tensor:
+        n, _, height, width = inputs.shape
         try:
             request = idle.get_nowait()
         except queue.Empty:
             request = compiled.create_infer_request()
         try:
-            inputs = in_parts(inputs.float()) if split else inputs
             # Its results are views of the request's own memory; infer copies them.
-            return torch.from_numpy(request.infer([_array(inputs)])[0])
+            out = request.infer([_array(in_parts(inputs.float()) if split else inputs)])[0]
         finally:
             idle.put(request)
+        # Where memory lacks, it hands out what the call before has left there, and says nothing.
+        if out.shape != (n, shape[1], scale * height, scale * width):
+            raise MemoryError('OpenVINO lacks memory')
+        return torch.from_numpy(out)
 
     return run
 

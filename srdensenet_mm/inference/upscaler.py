@@ -250,9 +250,10 @@ class Upscaler:
         if grid is None:
             side = 2 * self.overlap + 1
             need = self._need(min(side, height) * min(side, width)) + self._beside(out_bytes)
+            enough = math.ceil(100 * need / memory.GIB) / 100
             raise UserError(f'a picture of {width} x {height} takes more than memory allows, even '
-                            f'in tiles: raise max_memory ({need / memory.GIB:.2f} GiB will do), or '
-                            'give a smaller overlap')
+                            f'in tiles: raise max_memory ({enough:.2f} GiB will do), or give a '
+                            'smaller overlap')
         return grid
 
     def _largest_tile(self, pixels: int, out_bytes: int) -> int:

@@ -127,7 +127,18 @@ def test_the_order_of_pictures_decides_on_nothing():
         plan(upscaler, large)
     assert plan(upscaler, small) == expected == 1
     enough = float(re.search(r'\(([\d.]+) GiB', str(error.value))[1])
-    assert plan(Upscaler(net, device='cpu', max_memory=enough + 0.01), large) > 1
+    assert plan(Upscaler(net, device='cpu', max_memory=enough), large) > 1
+
+
+def test_the_memory_that_is_said_to_do_does():
+    net = SRDenseNet().eval()
+    upscaler = Upscaler(net, device='cpu')
+    for height in range(400, 600, 17):
+        upscaler.max_memory = 0.1
+        with pytest.raises(UserError, match=r'raise max_memory \((.*) GiB will do\)') as error:
+            upscaler._plan(height, 450, 16 * 450 * height, None)
+        upscaler.max_memory = float(re.search(r'\(([\d.]+) GiB', str(error.value))[1])
+        upscaler._plan(height, 450, 16 * 450 * height, None)
 
 
 def test_engines_may_take_half_of_what_is_free(monkeypatch):
@@ -235,6 +246,48 @@ def test_a_graph_that_computes_something_else_is_refused(backend):
     Upscaler(_MeanOverThePicture(), device='cpu')
     with pytest.raises(UserError, match=f'backend={backend}: computes something else than _Mean'):
         Upscaler(_MeanOverThePicture(), device='cpu', backend=backend)
+
+
+def test_an_engine_that_lacks_memory_gets_smaller_tiles(monkeypatch):
+    pytest.importorskip('onnx')
+    onnxruntime = pytest.importorskip('onnxruntime')
+    run = onnxruntime.InferenceSession.run
+
+    def run_in_little_memory(session, names, inputs):
+        if max(array.size for array in inputs.values()) > 500:
+            # Its own exceptions are no RuntimeErrors.
+            raise Exception('Non-zero status code ... Status Message: std::bad_alloc')
+        return run(session, names, inputs)
+
+    net, image = network(), noise(23, 31)
+    expected = Upscaler(net, device='cpu')(image)
+    upscaler = Upscaler(net, device='cpu', backend='onnxruntime')
+    monkeypatch.setattr(onnxruntime.InferenceSession, 'run', run_in_little_memory)
+    assert np.abs(upscaler(image).astype(int) - expected).max() <= 1
+
+
+def test_openvino_without_memory_does_not_pass_off_the_last_result(monkeypatch):
+    pytest.importorskip('onnx')
+    openvino = pytest.importorskip('openvino')
+    infer, large, last = openvino.InferRequest.infer, [23 * 31], {}
+
+    def infer_in_little_memory(request, inputs):
+        # As it does where it cannot get memory for the result.
+        if inputs[0].size not in large:
+            last[request] = infer(request, inputs)
+        return last[request]
+
+    net, image = network(), noise(23, 31)
+    expected = Upscaler(net, device='cpu')(image)
+    upscaler = Upscaler(net, device='cpu', backend='openvino')
+    monkeypatch.setattr(openvino.InferRequest, 'infer', infer_in_little_memory)
+    upscaler(noise(24, 32))
+    assert np.abs(upscaler(image).astype(int) - expected).max() <= 1
+    # With tiles of a size given, it cannot be helped.
+    whole = Upscaler(net, device='cpu', backend='openvino', tile=0)
+    whole(noise(24, 32))
+    with pytest.raises(UserError, match='out of memory with tile=0'):
+        whole(image)
 
 
 @pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
