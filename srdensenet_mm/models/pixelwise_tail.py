@@ -38,12 +38,13 @@ def pixelwise_tail(x: Tensor, deconvs: nn.ModuleList, conv_last: nn.Conv2d) -> T
 
     Args:
         x (Tensor): The bottleneck's maps, shape (N, C, H, W), float.
-        deconvs (nn.ModuleList): Deconvolutions with kernel = stride.
+        deconvs (nn.ModuleList): Deconvolutions with kernel = stride; there may
+            be none.
         conv_last (nn.Conv2d): The last convolution, 3x3 with padding 1.
 
     Returns:
         Tensor: Shape (N, out_channels, s * H, s * W), of the type of ``x``; in
-        float32 under autocast without gradients.
+        float32 under autocast.
     """
     n, channels, h, w = x.shape
     strides = [deconv.stride[0] for deconv in deconvs]

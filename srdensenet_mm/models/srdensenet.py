@@ -50,12 +50,12 @@ class SRDenseNet(BaseModule):
             ``'h'`` (SRDenseNet_H): chained, the bottleneck reads the last
             block's maps. Defaults to ``'all'``.
         dense_block (dict): Config of the blocks. What it leaves out of
-            ``in_channels``, ``num_layers`` and ``growth_rate`` is filled in.
+            ``type``, ``in_channels``, ``num_layers`` and ``growth_rate`` is filled in.
             Another registered module must yield as many maps as its attribute
             ``out_channels`` says, or ``num_layers * growth_rate`` where it has
             none. Defaults to ``dict(type='DenseBlock')``.
         upsampler (dict): Config of the upsampler. What it leaves out of
-            ``in_channels``, ``out_channels``, ``upscale_factor`` (or
+            ``type``, ``in_channels``, ``out_channels``, ``upscale_factor`` (or
             ``scale_factor``) and ``deconv_kernel`` is filled in where the
             module's constructor asks for it. Defaults to
             ``dict(type='DeconvUpsampler')``.
@@ -105,7 +105,7 @@ class SRDenseNet(BaseModule):
         widths = [mid_channels]
         for _ in range(num_blocks):
             block = _build(
-                dense_block or dict(type='DenseBlock'),
+                {'type': 'DenseBlock', **(dense_block or {})},
                 in_channels=sum(widths) if feature_level == 'all' else widths[-1],
                 num_layers=num_layers,
                 growth_rate=growth_rate)
@@ -115,7 +115,7 @@ class SRDenseNet(BaseModule):
         bottleneck_reads = {'all': sum(widths), 'hl': widths[0] + widths[-1], 'h': widths[-1]}
         self.bottleneck = nn.Conv2d(bottleneck_reads[feature_level], bottleneck_channels, 1)
         self.upsampler = _build(
-            upsampler or dict(type='DeconvUpsampler'),
+            {'type': 'DeconvUpsampler', **(upsampler or {})},
             in_channels=bottleneck_channels,
             out_channels=bottleneck_channels,
             upscale_factor=upscale_factor,
@@ -160,7 +160,7 @@ class SRDenseNet(BaseModule):
         return self._checkpointed(self._reconstruct, x)
 
     def _low_level_maps(self, x: Tensor) -> Tensor:
-        if not is_autocast(x):
+        if not is_autocast(x) or self.conv_first.weight.dtype is not torch.float32:
             maps = F.relu(self.conv_first(x))
             dtype = maps.dtype
         else:
@@ -235,7 +235,11 @@ class SRDenseNet(BaseModule):
     def _reconstruct(self, x: Tensor) -> Tensor:
         if can_be_pixelwise(self.upsampler):
             return pixelwise_tail(x, self.upsampler.deconvs, self.conv_last)
-        return self.conv_last(self.upsampler(x))
+        x = self.upsampler(x)
+        if torch.is_grad_enabled() or torch.jit.is_tracing():
+            return self.conv_last(x)
+        # For the digits of its sums, which a convolution in 16 bits would round.
+        return pixelwise_tail(x, nn.ModuleList(), self.conv_last)
 
     def _checkpointed(self, function, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad:

@@ -59,6 +59,8 @@ def test_equals_the_plain_form(feature_level, scale, deconv_kernel, channels):
     assert expected.shape == (2, channels, 5 * scale, 7 * scale)
     torch.testing.assert_close(net(x), expected, atol=1e-5, rtol=1e-5)
     with torch.no_grad():
+        torch.testing.assert_close(net(x), expected, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
         torch.testing.assert_close(net.eval()(x), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -200,6 +202,24 @@ def test_upsampler_is_replaceable_by_config():
             type='pixel_shuffle', in_channels=10, out_channels=10, scale_factor=4,
             upsample_kernel=3))
     assert net(torch.rand(1, 1, 5, 6)).shape == (1, 1, 20, 24)
+
+
+def test_parts_without_a_type_are_the_usual_ones():
+    net = SRDenseNet(**SMALL, dense_block=dict(growth_rate=5), upsampler=dict(deconv_kernel=3))
+    assert [block.out_channels for block in net.blocks] == [15] * 3
+    assert [deconv.kernel_size for deconv in net.upsampler.deconvs] == [(3, 3)] * 2
+    assert net(torch.zeros(1, 1, 4, 5)).shape == (1, 1, 16, 20)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize('grad', [False, True])
+def test_a_converted_network_under_autocast(dtype, grad):
+    net = _pair(**SMALL)[0]
+    x = torch.rand(1, 1, 9, 7)
+    expected = net(x)
+    with torch.autocast('cpu', torch.bfloat16), torch.set_grad_enabled(grad):
+        found = net.to(dtype)(x.to(dtype)).float()
+    assert (found - expected).abs().max() < 0.05 * expected.abs().max()
 
 
 def test_parts_that_pass_their_arguments_on_are_given_them():
