@@ -186,7 +186,8 @@ def build_network(config: Mapping[str, Any],
     network.load_state_dict(weights)
     if not hasattr(network, 'upscale_factor') and 'upscale_factor' in config:
         network.upscale_factor = config['upscale_factor']
-    return network.eval()
+    # float32 whatever the process's default is.
+    return network.float().eval()
 
 
 def colour_of(config: Mapping[str, Any], said: str | None) -> str:

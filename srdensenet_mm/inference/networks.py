@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.type_names import type_name
 
 CHANNELS = {'y': 1, 'rgb': 3, 'bgr': 3}
 
@@ -44,9 +46,12 @@ def from_network(network: nn.Module) -> Upscaling:
         network (nn.Module): Is copied, so that it stays as it is.
 
     Raises:
-        UserError: It has neither one nor three input channels, or does not
-            upscale.
+        UserError: It is a model of the toolbox, which prepares pictures itself,
+            has neither one nor three input channels, or does not upscale.
     """
+    if isinstance(network, BaseModel):
+        raise UserError(f'{type(network).__name__} is a whole model, which has numbers of its '
+                        'own: give its network, model.generator')
     network = copy.deepcopy(network).cpu().float().eval()
     channels = channels_of(network)
     colour = {1: 'y', 3: 'rgb'}.get(channels)
@@ -110,7 +115,7 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
     check_settings(network, checkpoint.meta.get('network'), str(path))
     network.load_state_dict(checkpoint.weights)
 
-    if model.get('type') == 'LumaEditModel':
+    if type_name(model.get('type')) == 'LumaEditModel':
         return Upscaling(network, find_scale(network, 1), 'y')
     if model.get('data_preprocessor') is None:
         raise UserError(f'{config}: has no model.data_preprocessor, which would say what numbers '
@@ -141,7 +146,7 @@ def find_scale(network: nn.Module, channels: int) -> int:
     Raises:
         UserError: It does not upscale pictures of so many channels.
     """
-    inputs = torch.zeros(1, channels, 16, 24)
+    inputs = torch.zeros(1, channels, 16, 24, dtype=torch.float32)
     try:
         with torch.no_grad():
             out = network(inputs)

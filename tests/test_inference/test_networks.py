@@ -10,12 +10,12 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from run_tools_here import call_tool
 
-from srdensenet_mm.checkpoints import publish_checkpoint
+from srdensenet_mm.checkpoints import publish_checkpoint, save_network
 from srdensenet_mm.engine.config_checks import resolve_config
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.export import export_checkpoint
 from srdensenet_mm.inference import Upscaler
-from srdensenet_mm.models import SRDenseNet
+from srdensenet_mm.models import LumaEditModel, SRDenseNet
 
 # MMagic's recipes with small networks.
 EDSR = """
@@ -187,3 +187,39 @@ def test_what_does_not_fit(tmp_path, own_config):
         Upscaler(weights, config=str(tmp_path / 'none.py'), device='cpu')
     with pytest.raises(UserError, match='config=x.py: is for a checkpoint'):
         Upscaler(torch.nn.Identity(), config='x.py', device='cpu')
+
+
+@pytest.mark.parametrize('kind', ["'mmagic.LumaEditModel'", "'srdensenet_mm.LumaEditModel'"])
+def test_luma_models_by_any_name(tmp_path, own_config, kind):
+    torch.manual_seed(0)
+    net = SRDenseNet(upscale_factor=2, mid_channels=6, num_blocks=1, num_layers=2, growth_rate=3,
+                     bottleneck_channels=6)
+    publish = tmp_path / 'net.pth'
+    torch.save(dict(state_dict=net.state_dict()), publish)
+    config = own_config(f"""
+model = dict(type={kind}, generator=dict(
+    type='SRDenseNet', upscale_factor=2, mid_channels=6, num_blocks=1, num_layers=2,
+    growth_rate=3, bottleneck_channels=6))
+""")
+    found = Upscaler(publish, config=config, device='cpu')(noise(9, 8, 3))
+    np.testing.assert_array_equal(found, Upscaler(net, device='cpu')(noise(9, 8, 3)))
+
+
+def test_a_whole_model_is_no_network():
+    # Its own way from RGB to luma would come on top of the Upscaler's.
+    model = LumaEditModel(generator=dict(type='SRDenseNet'), pixel_loss=dict(type='L1Loss'))
+    with pytest.raises(UserError, match='LumaEditModel is a whole model.*give .* model.generator'):
+        Upscaler(model, device='cpu')
+
+
+def test_another_default_dtype(tmp_path):
+    save_network(SRDenseNet(upscale_factor=2, mid_channels=6, num_blocks=1, num_layers=2,
+                            growth_rate=3, bottleneck_channels=6), tmp_path / 'net.pth')
+    expected = Upscaler(tmp_path / 'net.pth', device='cpu')(noise(9, 8))
+    torch.set_default_dtype(torch.float64)
+    try:
+        upscaler = Upscaler(tmp_path / 'net.pth', device='cpu', max_memory=0.3)
+        found = upscaler(noise(9, 8))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(found, expected)
