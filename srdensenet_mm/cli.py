@@ -7,7 +7,7 @@
     srdensenet-mm copy RECIPE [FOLDER]
     srdensenet-mm TOOL [ARGUMENTS]      # as python tools/TOOL.py in a checkout
 
-A recipe's name among a tool's arguments stands for its file: a copy in the
+Where a tool takes a config, a recipe's name stands for its file: a copy in the
 current folder where there is one, else the one that the package ships.
 ``python -m srdensenet_mm`` is the same command.
 """
@@ -18,7 +18,8 @@ from pathlib import Path
 from .errors import UserError, run_tool
 from .recipes import copy_recipe, find_recipe, list_recipes, mim_folder
 
-# Options whose value may be named like a recipe, and is none.
+# The tools that take recipes, and their options whose value may be named like one, and is none.
+_TAKE_RECIPES = ('train', 'test', 'benchmark')
 _FOLDERS = ('--work-dir', '--out', '--data')
 
 
@@ -35,8 +36,9 @@ def run_installed_tool(name: str, arguments: list[str]) -> None:
 
     Args:
         name (str): As :func:`list_tools` has it.
-        arguments (list[str]): Its command line. Names of recipes in it, alone
-            or as the first half of ``RECIPE=CHECKPOINT``, become paths.
+        arguments (list[str]): Its command line. Where it takes configs, names
+            of recipes, alone or as the first half of ``RECIPE=CHECKPOINT``,
+            become paths.
 
     Raises:
         UserError: There is no such tool.
@@ -45,17 +47,18 @@ def run_installed_tool(name: str, arguments: list[str]) -> None:
     if name not in list_tools():
         raise UserError(f'{name}: no such command; there are list, copy, {", ".join(list_tools())}')
     tool = mim_folder() / 'tools' / f'{name}.py'
-    sys.argv = [str(tool), *_with_recipe_paths(arguments)]
+    sys.argv = [str(tool), *_with_recipe_paths(name, arguments)]
     runpy.run_path(str(tool), run_name='__main__')
 
 
-def _with_recipe_paths(arguments: list[str]) -> list[str]:
+def _with_recipe_paths(tool: str, arguments: list[str]) -> list[str]:
     recipes = set(list_recipes())
     resolved = []
     for before, argument in zip(['', *arguments], arguments, strict=False):
         name, equals, rest = argument.partition('=')
         stem = name.removeprefix('srdensenet_mm::').removesuffix('.py')
-        if stem in recipes and before not in _FOLDERS and not Path(name).is_file():
+        is_config = before == '--config' or tool in _TAKE_RECIPES and before not in _FOLDERS
+        if stem in recipes and is_config and not Path(name).is_file():
             copy = Path(f'{stem}.py')
             name = str(copy if copy.exists() else find_recipe(stem))
         resolved.append(name + equals + rest)

@@ -29,7 +29,8 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """
     try:
         status = main()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed, as by some job schedulers
+            sys.stdout.flush()
     except UserError as error:
         message = ' '.join(str(error).split())
         if _first_to_say(message):

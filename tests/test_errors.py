@@ -53,6 +53,12 @@ def test_a_reader_that_has_gone_is_no_fault(lines):
     assert (writer.stderr.read(), writer.wait()) == (b'', 141)
 
 
+def test_no_stdout_is_no_fault():
+    code = 'from srdensenet_mm.errors import run_tool; run_tool(lambda: print("a line"))'
+    done = subprocess.run(f"'{sys.executable}' -c '{code}' >&-", shell=True, capture_output=True)
+    assert (done.stderr, done.returncode) == (b'', 0)
+
+
 def test_another_broken_pipe_keeps_its_traceback():
     with pytest.raises(BrokenPipeError):
         run_tool(fails_with(BrokenPipeError('a worker')))

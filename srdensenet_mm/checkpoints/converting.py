@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..files import same_file
+from ..models import SRDenseNet
 from .architecture import build_network, colour_of, complete_config, read_architecture
 from .layouts import OURS, Misfit, recognise, rename
 from .reading import Checkpoint, load_network_with_meta, read_checkpoint
@@ -57,6 +58,8 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> Conversion:
         layout = OURS if 'network' in checkpoint.meta else recognise(checkpoint.weights)
         if layout is OURS:
             network, meta = load_network_with_meta(source)
+            if not isinstance(network, SRDenseNet):
+                raise Misfit(f'holds weights of {type(network).__name__}, not of an SRDenseNet')
         else:
             network, meta = _convert(checkpoint, layout)
     except Misfit as misfit:

@@ -138,6 +138,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         data = fileio.get(str(path))
     except FileNotFoundError:
         raise UserError(f'{path}: there is no such checkpoint') from None
+    except KeyError as error:
+        raise UserError(f'{path}: is on no kind of store that MMEngine knows: give a file, or an '
+                        'address that begins with http://, https:// or s3://') from error
     except (OSError, ImportError) as error:  # a store's client may be missing
         reason = getattr(error, 'strerror', None) or error
         raise UserError(f'{path}: cannot be read ({reason})') from error

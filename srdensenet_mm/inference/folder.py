@@ -62,8 +62,8 @@ def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
 
     Raises:
         UserError: There is no picture, an input is empty, two would become the
-            same file, one would be overwritten by itself, or ``out`` is a
-            folder of ``inputs``.
+            same file, one would be overwritten by its own or another one's
+            result, or ``out`` is a folder of ``inputs``.
     """
     out = Path(out)
     jobs: list[Job] = []
@@ -81,6 +81,12 @@ def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
                 raise UserError(f'{source}: would be overwritten by its own result, '
                                 'choose another --out')
             jobs.append(Job(source, target))
+    sources = {os.path.realpath(job.source): job.source for job in jobs}
+    for job in jobs:
+        other = sources.get(os.path.realpath(job.target))
+        if other is not None:
+            raise UserError(f'{other}: would be overwritten by the result of {job.source}, '
+                            'choose another --out')
     return jobs
 
 

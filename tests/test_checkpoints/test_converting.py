@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from foreign_srdensenets import NetworkA, NetworkB
+from mmagic.models import SRCNNNet
 
 from srdensenet_mm.checkpoints import convert_checkpoint, load_network_with_meta
 from srdensenet_mm.errors import UserError
@@ -147,6 +148,15 @@ def test_a_foreign_network(tmp_path):
     from torchvision.models import resnet18
     with pytest.raises(UserError, match="is no SRDenseNet.*first key is 'conv1.weight'"):
         convert(resnet18(), tmp_path)
+
+
+def test_another_network_with_its_config(tmp_path):
+    network = SRCNNNet(upscale_factor=2)
+    torch.save(dict(meta=dict(network=dict(type='SRCNNNet', upscale_factor=2)),
+                    state_dict=network.state_dict()), tmp_path / 'source.pth')
+    with pytest.raises(UserError, match='source.pth: holds weights of SRCNNNet, not of an SRD'):
+        convert_checkpoint(tmp_path / 'source.pth', tmp_path / 'target.pth')
+    assert not (tmp_path / 'target.pth').exists()
 
 
 def test_the_source_is_not_written_over(tmp_path):

@@ -341,6 +341,12 @@ def test_reading_is_light(file):
     subprocess.run([sys.executable, '-c', code, str(file)], check=True)
 
 
+@pytest.mark.parametrize('address', ['gs://a/b.pth', 'file:///a/b.pth'])
+def test_a_store_that_nobody_knows(address):
+    with pytest.raises(UserError, match=f'{address}: is on no kind of store'):
+        load_network(address)
+
+
 def test_a_store_whose_client_is_missing():
     with pytest.raises(UserError, match='s3://a/b.pth: cannot be read'):
         load_network('s3://a/b.pth')

@@ -171,6 +171,12 @@ def test_places_and_collisions(tmp_path):
         find_jobs([str(tmp_path / 'in')], out)
     with pytest.raises(UserError, match='overwritten by its own'):
         find_jobs([str(tmp_path / 'in' / 'a.png')], tmp_path / 'in')
+    # An earlier result among the pictures, and the picture that it is the result of.
+    for path in (tmp_path / 'more' / 'sub' / 'b.jpg', out / 'sub' / 'b.png'):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with pytest.raises(UserError, match='out/sub/b.png: would be overwritten by the result of .*b'):
+        find_jobs([str(tmp_path / 'more'), str(out / 'sub')], out)
     with pytest.raises(UserError, match='in: is the --out folder as well'):
         find_jobs([str(tmp_path / 'in')], tmp_path / 'in' / 'sub' / '..')
     (tmp_path / 'none').mkdir()

@@ -24,7 +24,8 @@ def shop(tmp_path, monkeypatch):
                                "          'mmagic::_base_/default_runtime.py']\nscale = 4\n",
         'configs/heir_x2.py': "_base_ = './plain_x4.py'\nscale = 2\n",
         'configs/sub/deep_x4.py': "_base_ = ['../_base_/models/net.py']\nscale = 4\n",
-        'tools/show.py': 'import sys\nprint(sys.argv[1:])\nsys.exit(3)\n',
+        **{f'tools/{tool}.py': 'import sys\nprint(sys.argv[1:])\nsys.exit(3)\n'
+           for tool in ('train', 'infer')},
     }
     for name, text in files.items():
         path = tmp_path / 'package' / '.mim' / name
@@ -107,31 +108,33 @@ def test_command_list_and_copy(shop, monkeypatch, capsys):
 
 def test_command_runs_a_tool_with_recipes_by_name(shop, monkeypatch, capsys):
     # The tool's own exit status comes through.
-    assert run(monkeypatch, 'show', 'heir_x2', 'heir_x2=a=b.pth', '--out', 'other') == 3
+    assert run(monkeypatch, 'train', 'heir_x2', 'heir_x2=a=b.pth', '--out', 'other') == 3
     path = str(shop / 'package/.mim/configs/heir_x2.py')
     assert capsys.readouterr().out.strip() == str([path, f'{path}=a=b.pth', '--out', 'other'])
     # A folder may have a recipe's name.
-    assert run(monkeypatch, 'show', 'heir_x2', '--work-dir', 'heir_x2') == 3
+    assert run(monkeypatch, 'train', 'heir_x2', '--work-dir', 'heir_x2') == 3
     assert capsys.readouterr().out.strip() == str([path, '--work-dir', 'heir_x2'])
+    assert run(monkeypatch, 'infer', 'heir_x2', '--config', 'heir_x2') == 3
+    assert capsys.readouterr().out.strip() == str(['heir_x2', '--config', path])
 
 
 def test_the_demo_wants_a_checkout(shop, monkeypatch, capsys):
     (shop / 'package/.mim/tools/demo.py').write_text('')
-    assert cli.list_tools() == ['show']
+    assert cli.list_tools() == ['infer', 'train']
     assert run(monkeypatch, 'demo') == 2
     assert 'demo: no such command' in capsys.readouterr().err
     (shop / 'package/.mim/tests/data').mkdir(parents=True)
-    assert cli.list_tools() == ['demo', 'show']
+    assert cli.list_tools() == ['demo', 'infer', 'train']
 
 
 def test_command_prefers_the_copy_in_this_folder(shop, monkeypatch, capsys):
     recipes.copy_recipe('heir_x2')
-    assert run(monkeypatch, 'show', 'heir_x2', 'heir_x2.py', 'plain_x4=x') == 3
+    assert run(monkeypatch, 'train', 'heir_x2', 'heir_x2.py', 'plain_x4=x') == 3
     assert capsys.readouterr().out.strip() == str(['heir_x2.py', 'heir_x2.py', 'plain_x4.py=x'])
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['trian'], 'trian: no such command; there are list, copy, show'),
+    (['trian'], 'trian: no such command; there are list, copy, infer, train'),
     (['copy'], 'copy takes the name of a recipe'),
     (['copy', 'plane_x4'], 'did you mean plain_x4'),
 ])
@@ -143,7 +146,7 @@ def test_command_mistakes(shop, monkeypatch, capsys, arguments, message):
 
 def test_help_names_the_tools(shop, monkeypatch, capsys):
     assert run(monkeypatch) == 0
-    assert 'one of: show' in capsys.readouterr().out
+    assert 'one of: infer, train' in capsys.readouterr().out
 
 
 def test_every_shipped_recipe_can_be_copied(tmp_path):
