@@ -204,37 +204,3 @@ def run_tiles(function: Callable[[Tensor], Tensor],
                 scale * (row.keep_start - row.start):scale * (row.keep_stop - row.start),
                 scale * (col.keep_start - col.start):scale * (col.keep_stop - col.start)]
         del out
-
-
-def tiled_forward(function: Callable[[Tensor], Tensor],
-                  inputs: Tensor,
-                  grid: Grid,
-                  scale: int,
-                  batch_size: int = 1) -> Tensor:
-    """Upscale a batch of equally large pictures tile by tile.
-
-    Args:
-        function (Callable): Upscales: (N, C, h, w) -> (N, C', s*h, s*w), for
-            instance a network.
-        inputs (Tensor): Shape (N, C, H, W), float.
-        grid (Grid): The tiles of H x W.
-        scale (int): s.
-        batch_size (int): Tiles of one picture that go through ``function``
-            together. Defaults to 1.
-
-    Returns:
-        Tensor: Shape (N, C', s*H, s*W), what ``function(inputs)`` gives, to
-        float rounding, when the grid's overlap is ``function``'s reach.
-    """
-    height, width = inputs.shape[-2:]
-    out = None
-    for n in range(inputs.size(0)):
-        picture = inputs[n:n + 1]
-        for row, col, part in run_tiles(
-                function, grid, scale, lambda r, c, p=picture: p[..., r, c], batch_size):
-            if out is None:
-                out = part.new_empty(
-                    inputs.size(0), part.size(1), scale * height, scale * width)
-            out[n:n + 1, :, scale * row.keep_start:scale * row.keep_stop,
-                scale * col.keep_start:scale * col.keep_stop] = part
-    return out

@@ -11,7 +11,6 @@ from srdensenet_mm.inference.tiling import (
     fixed_grid,
     run_tiles,
     split_axis,
-    tiled_forward,
     whole_grid,
 )
 from srdensenet_mm.models import SRDenseNet
@@ -35,6 +34,24 @@ def picture(height, width, channels=1, n=1):
     return torch.rand(n, channels, height, width, generator=generator)
 
 
+def tiled(function, inputs, grid, scale, batch_size=1):
+    """Pictures put together from tiles, one after the other."""
+    height, width = inputs.shape[-2:]
+    whole = []
+    for one in inputs.split(1):
+        out = None
+        for row, col, part in run_tiles(
+                function, grid, scale, lambda rows, cols, one=one: one[..., rows, cols],
+                batch_size):
+            if out is None:
+                out = part.new_full(
+                    (1, part.size(1), scale * height, scale * width), float('nan'))
+            out[..., scale * row.keep_start:scale * row.keep_stop,
+                scale * col.keep_start:scale * col.keep_stop] = part
+        whole.append(out)
+    return torch.cat(whole)
+
+
 def assert_same(found, expected):
     assert found.shape == expected.shape
     assert torch.allclose(found, expected, rtol=0, atol=2e-6 * float(expected.abs().max()))
@@ -53,10 +70,10 @@ def test_tiles_make_the_whole_picture(scale, feature_level, deconv_kernel):
         whole = net(inputs)
         for tile, batch in ((5, 1), (8, 3)):
             grid = fixed_grid(height, width, tile, overlap)
-            assert_same(tiled_forward(net, inputs, grid, scale, batch), whole)
+            assert_same(tiled(net, inputs, grid, scale, batch), whole)
         smallest = min(height, 2 * overlap + 3) * min(width, 2 * overlap + 3)
         grid = cheapest_grid(height, width, overlap, smallest)
-        assert_same(tiled_forward(net, inputs, grid, scale, 2), whole)
+        assert_same(tiled(net, inputs, grid, scale, 2), whole)
 
 
 @torch.no_grad()
@@ -65,7 +82,7 @@ def test_colour_and_several_pictures():
     inputs = picture(33, 45, channels=3, n=2)
     grid = fixed_grid(33, 45, 6, reach(net))
     assert len(grid) > 9
-    assert_same(tiled_forward(net, inputs, grid, 2, 4), net(inputs))
+    assert_same(tiled(net, inputs, grid, 2, 4), net(inputs))
 
 
 @torch.no_grad()
@@ -77,7 +94,7 @@ def test_the_default_network():
     inputs = picture(3, 2 * overlap + 12)
     grid = fixed_grid(3, 2 * overlap + 12, 4, overlap)
     assert len(grid) == 3
-    assert_same(tiled_forward(net, inputs, grid, 2), net(inputs))
+    assert_same(tiled(net, inputs, grid, 2), net(inputs))
 
 
 @torch.no_grad()
@@ -88,7 +105,7 @@ def test_one_pixel_less_overlap_is_not_exact():
         inputs = picture(12, 61).double()
         whole = net(inputs)
         exact, less = (
-            (tiled_forward(net, inputs, fixed_grid(12, 61, 5, size), 2) - whole).abs().max()
+            (tiled(net, inputs, fixed_grid(12, 61, 5, size), 2) - whole).abs().max()
             for size in (overlap, overlap - 1))
         assert exact < 1e-13 < 1e-9 < less
 
