@@ -4,6 +4,7 @@
 Each function says which versions it concerns, so that it can go when they do.
 """
 import importlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -306,7 +307,7 @@ def return_freed_memory() -> None:
 def keep_float32(graph) -> None:
     """Let values pass from float32 to float32 as they are in a graph converted to float16.
 
-    Concerns onnxruntime (seen with 1.32): ``convert_float_to_float16``
+    Concerns onnxruntime (seen with 1.23 and 1.32): ``convert_float_to_float16``
     rounds what each node of its ``node_block_list`` reads and yields to half
     precision, also where the next node is one of them: of the colours, 0..255,
     steps of 1/8 of a level. The nodes' order is left as it was.
@@ -315,9 +316,9 @@ def keep_float32(graph) -> None:
         graph (onnx.GraphProto): As the conversion returns it; changed in place.
     """
     import onnx
-    there = {node.output[0]: node.input[0] for node in graph.node
-             if node.name.endswith('_cast_to_fp16_node')
-             or node.name.startswith('graph_input_cast')}
+    # The conversion's own casts, as the newer and the older one name them.
+    names = re.compile('.*_cast_to_fp16_node|.*_output_cast[0-9]+|graph_input_cast.*')
+    there = {node.output[0]: node.input[0] for node in graph.node if names.fullmatch(node.name)}
     back = {node.output[0]: node.input[0] for node in graph.node
             if node.op_type == 'Cast' and node.attribute[0].i == onnx.TensorProto.FLOAT}
 
