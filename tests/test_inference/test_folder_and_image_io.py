@@ -224,6 +224,7 @@ def test_forbidden_folders_are_found_out_later(tmp_path, monkeypatch):
         return call
     monkeypatch.setattr(os, 'stat', refuse(real_stat))
     monkeypatch.setattr(io, 'open', refuse(real_open))
+    monkeypatch.setattr(Path, 'open', refuse(Path.open))  # which has its own before Python 3.11
     job, = find_jobs([f'{forbidden}/a.png'], f'{forbidden}/out')
     summary = upscale_files([job], lambda pixels, progress: pixels)
     assert summary.failed == [f'{forbidden}/a.png: cannot be read (Permission denied)']
