@@ -129,8 +129,11 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner, metrics) -> None:
         if not self.save_best:
             return
+        if 'auto' in self.key_indicators:
+            # As the base class does, but before the paths are looked at under their key.
+            self._init_rule(self.rules, [next(iter(metrics))])
         for key in self.key_indicators:
-            if key != 'auto' and key not in metrics:
+            if key not in metrics:
                 raise UserError(f'default_hooks.checkpoint.save_best={key!r} is none of the '
                                 f'metrics: {", ".join(metrics)}')
         # The base class removes the previous best before it writes the new

@@ -198,6 +198,21 @@ def test_best_stays_the_best_where_its_validation_was_cut_short(tmp_path, alone)
     assert hubs[0]['best_score'] == hubs[1]['best_score']
 
 
+@pytest.mark.parametrize('save_best, best', [
+    ('auto', ['best_PSNR_iter_5.pth']),
+    (['PSNR', 'count'], ['best_PSNR_iter_5.pth', 'best_count_iter_5.pth'])])
+def test_a_best_that_none_surpasses_after_a_resume_stays(tmp_path, save_best, best):
+    options = {'default_hooks.checkpoint.save_best': save_best}
+    _train(tmp_path, max_iters=5, interval=5, cfg_options=options)
+    saved = _checkpoint(tmp_path, 'iter_5.pth')
+    for key in saved['message_hub']['runtime_info']:
+        if key.startswith('best_score'):
+            saved['message_hub']['runtime_info'][key] = 99.
+    torch.save(saved, tmp_path / 'work/iter_5.pth')
+    _train(tmp_path, resume=True, max_iters=10, interval=5, cfg_options=options)
+    assert [name for name in _names(tmp_path) if 'best' in name] == best
+
+
 def test_resume_before_the_first_checkpoint_starts_anew(tmp_path, alone):
     with pytest.raises(RuntimeError, match='went away'):
         _train(tmp_path, more_hooks=[dict(type='DoAt', what='fail', iteration=5)])
