@@ -1,5 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import collections
+import itertools
 import logging
 import os
 import time
@@ -108,11 +109,13 @@ class HRFolderDataset(BaseDataset):
         """Find the pictures.
 
         Returns:
-            list[dict]: ``gt_path`` and ``size`` of each, all pictures of a size
-            after one another.
+            list[dict]: ``gt_path``, ``size`` and ``number`` of each, all
+            pictures of a size after one another.
         """
         paths = [str(path) for path in find_pictures(self.folders)]
-        return [dict(gt_path=path, size=size) for size in self.shrink for path in paths]
+        # Indices change when MMEngine takes a subset, numbers do not.
+        return [dict(gt_path=path, size=size, number=number)
+                for number, (size, path) in enumerate(itertools.product(self.shrink, paths))]
 
     def full_init(self) -> None:
         """Find the pictures, and decode those that the cache holds."""
@@ -126,22 +129,24 @@ class HRFolderDataset(BaseDataset):
     def _fill_cache(self) -> None:
         room = _free_memory() // 2 if self.cache_gib is None else int(self.cache_gib * 2**30)
         started, held = time.time(), 0
-        indices = collections.defaultdict(list)
+        infos = collections.defaultdict(list)
         for index in range(len(self)):
-            indices[self.get_data_info(index)['gt_path']].append(index)
-        paths = list(indices)
+            info = self.get_data_info(index)
+            infos[info['gt_path']].append(info)
+        paths = list(infos)
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
             while paths and held < room:
                 batch, paths = paths[:_BATCH], paths[_BATCH:]
-                for sizes in pool.map(self._decode_sizes, [indices[path] for path in batch]):
-                    for index, picture in sizes.items():
+                for sizes in pool.map(self._decode_sizes, [infos[path] for path in batch]):
+                    for number, picture in sizes.items():
                         if held + picture.nbytes <= room:
-                            self._cache[index] = picture
+                            self._cache[number] = picture
                             held += picture.nbytes
                         else:
                             room = held  # Full.
         # One may be both: too small in a size before another one shows it to be bad.
-        unusable = len(self._too_small.union(*(indices[path] for path in self._bad)))
+        unusable = len(self._too_small.union(
+            info['number'] for path in self._bad for info in infos[path]))
         if unusable == len(self):
             self._refuse_all()
         in_sizes, too_small = '', ''
@@ -150,23 +155,24 @@ class HRFolderDataset(BaseDataset):
             too_small = f', {len(self._too_small)} too small in a size'
         rest = len(self) - len(self._cache) - unusable
         print_log(
-            f'{len(indices)} pictures in {", ".join(self.folders)}{in_sizes}: '
+            f'{len(infos)} pictures in {", ".join(self.folders)}{in_sizes}: '
             f'{len(self._cache)} decoded ({held / 2**30:.2f} GiB, {time.time() - started:.0f} s), '
             f'{rest} to be decoded each time, {len(self._bad)} bad and skipped{too_small}',
             'current')
 
     def _refuse_all(self) -> NoReturn:
-        raise UserError(f'{", ".join(self.folders)}: none of the {len(self) // len(self.shrink)} '
-                        f'pictures can be used: {self._why_bad}')
+        pictures = len({self.get_data_info(index)['gt_path'] for index in range(len(self))})
+        raise UserError(f'{", ".join(self.folders)}: none of the {pictures} pictures can be used: '
+                        f'{self._why_bad}')
 
-    def _decode_sizes(self, indices: Sequence[int]) -> dict[int, np.ndarray]:
-        """What of one picture can be used, read-only, by its indices, one for each size."""
-        path = self.get_data_info(indices[0])['gt_path']
+    def _decode_sizes(self, infos: Sequence[dict]) -> dict[int, np.ndarray]:
+        """What of one picture can be used, read-only, by its numbers, one for each size."""
+        path = infos[0]['gt_path']
         if path in self._bad:
             return {}
         try:
             picture = read_rgb(path)
-            pictures = {index: self._in_size(picture, index) for index in indices}
+            pictures = {info['number']: self._in_size(picture, info) for info in infos}
         except UserError as error:
             if self.on_bad_image == 'raise':
                 raise UserError(f'{error} {SKIP_HELP}') from error
@@ -174,16 +180,15 @@ class HRFolderDataset(BaseDataset):
             self._why_bad = str(error)
             print_log(f'skipped, number {len(self._bad)}: {error}', 'current', logging.WARNING)
             return {}
-        return {index: picture for index, picture in pictures.items() if picture is not None}
+        return {number: picture for number, picture in pictures.items() if picture is not None}
 
-    def _in_size(self, picture: np.ndarray, index: int) -> np.ndarray | None:
-        """A picture as it serves under an index; None where it is too small in that size."""
-        info = self.get_data_info(index)
+    def _in_size(self, picture: np.ndarray, info: dict) -> np.ndarray | None:
+        """A picture as it serves in a size; None where it is too small in it."""
         size = info['size']
         height, width = (round(side * size) for side in picture.shape[:2])
         if min(height, width) < self.min_size:
             if size < 1:
-                self._too_small.add(index)
+                self._too_small.add(info['number'])
                 return None
             raise UserError(f'{info["gt_path"]}: {width}x{height} pixels is smaller than the '
                             f'smallest size allowed, {self.min_size}x{self.min_size}')
@@ -206,9 +211,13 @@ class HRFolderDataset(BaseDataset):
         Raises:
             UserError: The picture is bad and ``on_bad_image`` is ``'raise'``.
         """
-        picture = self._cache.get(index)
-        if picture is None and index not in self._too_small:
-            picture = self._decode_sizes([index]).get(index)
+        return self._picture(self.get_data_info(index))
+
+    def _picture(self, info: dict) -> np.ndarray | None:
+        number = info['number']
+        picture = self._cache.get(number)
+        if picture is None and number not in self._too_small:
+            picture = self._decode_sizes([info]).get(number)
         return picture
 
     def prepare_data(self, idx: int) -> dict | None:
@@ -226,7 +235,7 @@ class HRFolderDataset(BaseDataset):
                 none can be used.
         """
         info = self.get_data_info(idx)
-        picture = self.picture(info['sample_idx'])
+        picture = self._picture(info)
         if picture is None:
             # Of the bad ones in all sizes, some may have been counted as too small before.
             if len(self._too_small) + len(self._bad) * len(self.shrink) >= len(self) and all(

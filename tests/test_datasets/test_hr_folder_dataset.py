@@ -111,6 +111,32 @@ def test_a_size_that_is_too_small_is_left_out(tmp_path, warnings_logged):
         HRFolderDataset(tmp_path, make_pipeline(), shrink=(0.5, ))
 
 
+@pytest.mark.parametrize('cache_gib', [1, 0])
+def test_a_subset_gives_its_own_pictures(tmp_path, cache_gib):
+    pictures = [np.full((40, 40, 3), 50 * i, np.uint8) for i in range(3)]
+    pictures.insert(1, np.full((30, 30, 3), 200, np.uint8))  # too small in half its size
+    for i, picture in enumerate(pictures):
+        write(tmp_path / f'{i}.png', picture)
+    dataset = HRFolderDataset(tmp_path, min_size=20, shrink=(0.5, 1), cache_gib=cache_gib)
+    assert dataset.picture(1) is None
+    subset = dataset.get_subset([1, 3, 6, 5])
+    dataset.get_subset_([3, 2, 5])
+    for part, values in ((subset, [None, 100, 50, 200]), (dataset, [100, 50, 200])):
+        found = [part.picture(index) for index in range(len(part))]
+        assert [None if one is None else one[0, 0, 0] for one in found] == values
+        assert [part[i]['gt'][0, 0, 0] for i in range(len(part)) if values[i] is not None] == [
+            value for value in values if value is not None]
+
+
+def test_no_end_of_drawing_from_a_subset_of_bad_ones(tmp_path):
+    for i in range(3):
+        write(tmp_path / f'{i}.png', make_rgb(i))
+    (tmp_path / '3.png').write_text('no picture')
+    dataset = HRFolderDataset(tmp_path, on_bad_image='skip')
+    with pytest.raises(UserError, match='none of the 1 pictures can be used'):
+        dataset.get_subset([3])[0]
+
+
 @pytest.mark.parametrize('shrink', [(1, 0.5), (0.5, 1)])
 def test_too_small_in_every_size(tmp_path, shrink):
     write(tmp_path / 'small.png', make_rgb()[:20, :20])
