@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import torch
 from mmagic.registry import LOOPS
 from mmengine.dist import broadcast, get_rank
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import DataLoader, Dataset
 
@@ -61,11 +62,14 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         """Train up to ``max_iters``.
 
         Raises:
-            UserError: ``val_interval`` is not at least 1.
+            UserError: ``val_interval`` is not at least 1, or gradients are
+                accumulated and it, or the interval of checkpoints, is no
+                multiple of ``accumulative_counts``.
         """
         if self.runner.val_loop is not None and self.val_interval < 1:
             raise UserError(f'train_cfg.val_interval={self.val_interval}: give at least 1; without '
                             'validation, set val_dataloader, val_cfg and val_evaluator to None')
+        self._check_accumulation()
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self._seed = self._shared_seed()
@@ -81,6 +85,26 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def _check_accumulation(self) -> None:
+        """Refuse to save in the middle of a step, whose gradients no checkpoint holds."""
+        intervals = []
+        if self.runner.val_loop is not None:  # it may save a best checkpoint, and the last anew
+            intervals += [('train_cfg.val_interval', value) for value in self.dynamic_intervals]
+        for hook in self.runner.hooks:
+            if isinstance(hook, CheckpointHook) and not hook.by_epoch:
+                intervals += [('default_hooks.checkpoint.interval', hook.interval),
+                              ('default_hooks.checkpoint.save_begin', hook.save_begin)]
+        wrapper = self.runner.optim_wrapper
+        for one in wrapper.values() if hasattr(wrapper, 'optim_wrappers') else [wrapper]:
+            counts = getattr(one, '_accumulative_counts', 1)
+            for name, value in intervals:
+                # At the end, a step is made of what there is.
+                if 0 < value < self.max_iters and value % counts:
+                    raise UserError(
+                        f'{name}={value} is no multiple of optim_wrapper.accumulative_counts='
+                        f'{counts}: a checkpoint within a step would lose gradients; give '
+                        f'{-(-value // counts) * counts}')
 
     def _start(self) -> Iterator:
         """The batches from this iteration on."""

@@ -82,6 +82,8 @@ class SaveOnSignalHook(Hook):
     def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if self._received is None or get_world_size() > 1 or not self._previous:
             return
+        if not _whole_step(runner):  # goes on up to one, as training does
+            return
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 hook.after_val_epoch(runner)  # the weights as trained, not their averages
@@ -110,6 +112,8 @@ class SaveOnSignalHook(Hook):
             saved = 'no SafeCheckpointHook in the config, nothing saved'
         elif hooks[0].by_epoch:
             saved = 'checkpoints are by epoch, nothing saved within one'
+        elif not _whole_step(runner):
+            saved = 'gradients are being accumulated, nothing saved within a step'
         else:
             try:
                 path = hooks[0].save_now(runner, step, dict(epoch=runner.epoch, iter=step))

@@ -68,8 +68,17 @@ def _lift_limit(runner=None):
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
+def _lose_worker(runner):
+    # A signal to all processes of the job, which ends the data loader's worker first.
+    os.kill(os.getpid(), signal.SIGTERM)
+    loop = runner.train_loop
+    following = loop._next
+    loop._next = lambda batches: following(map(_fail, [runner]))
+
+
 ACTIONS = dict(
     fail=_fail,
+    lose_worker=_lose_worker,
     spoil_weights=_spoil_weights,
     limit_files=_limit_files,
     lift_limit=_lift_limit,
@@ -148,9 +157,55 @@ def test_signal_saves_and_resume_is_exact(tmp_path, alone, number, status, itera
 
 def test_a_signal_waits_for_the_end_of_an_accumulation(tmp_path):
     with pytest.raises(SystemExit):
-        _train(tmp_path, cfg_options={'optim_wrapper.accumulative_counts': 4},
+        _train(tmp_path, interval=12, cfg_options={'optim_wrapper.accumulative_counts': 4},
                more_hooks=[dict(type='DoAt', what='sigterm', iteration=13)])
     assert (tmp_path / 'work/last_checkpoint').read_text().endswith('iter_16.pth')
+
+
+def test_nothing_is_saved_within_an_accumulation(tmp_path, capfd):
+    with pytest.raises(SystemExit) as leaving:
+        _train(tmp_path, interval=12, cfg_options={'optim_wrapper.accumulative_counts': 4},
+               more_hooks=[dict(type='DoAt', what='lose_worker', iteration=14)])
+    assert leaving.value.code == 143
+    assert (tmp_path / 'work/last_checkpoint').read_text().endswith('iter_12.pth')
+    assert 'iter_14.pth' not in _names(tmp_path)
+    assert ('SIGTERM after iteration 14: gradients are being accumulated, nothing saved within a '
+            'step. To go on' in ''.join(capfd.readouterr()))
+
+
+def test_a_signal_while_validating_waits_for_the_end_of_an_accumulation(tmp_path):
+    with pytest.raises(SystemExit):
+        _train(tmp_path, cfg_options={
+            'optim_wrapper.accumulative_counts': 4, 'train_cfg.type': 'IterBasedTrainLoop',
+            'default_hooks.checkpoint.save_best': None},
+            more_hooks=[dict(type='DoAt', what='sigterm', iteration=10, moment='after_val_iter')])
+    assert (tmp_path / 'work/last_checkpoint').read_text().endswith('iter_12.pth')
+
+
+@pytest.mark.parametrize('name, value, least', [
+    ('default_hooks.checkpoint.interval', 10, 12), ('default_hooks.checkpoint.save_begin', 5, 8),
+    ('train_cfg.val_interval', 2, 4), ('train_cfg.dynamic_intervals', [(20, 6)], 8)])
+def test_checkpoints_within_an_accumulation_are_refused(tmp_path, name, value, least):
+    options = {'optim_wrapper.accumulative_counts': 4, 'train_cfg.val_interval': 100}
+    said = value
+    if name.endswith('dynamic_intervals'):
+        said, options[name], name = 6, value, 'train_cfg.val_interval'
+    else:
+        options[name] = value
+    with pytest.raises(UserError, match=f'{name}={said} is no multiple of .*accumulative_counts=4'
+                                        f'.*; give {least}$'):
+        _train(tmp_path, interval=12, cfg_options=options)
+
+
+def test_a_resume_with_accumulation_is_exact(tmp_path):
+    # 30 is no multiple of 4: the last step is made of two batches.
+    settings = dict(interval=12, cfg_options={'optim_wrapper.accumulative_counts': 4})
+    _train(tmp_path / 'alone', **settings)
+    other = tmp_path / 'other'
+    with pytest.raises(RuntimeError, match='went away'):
+        _train(other, more_hooks=[dict(type='DoAt', what='fail', iteration=14)], **settings)
+    _train(other, resume=True, **settings)
+    _assert_same(_checkpoint(other), _checkpoint(tmp_path / 'alone'))
 
 
 @pytest.mark.parametrize('pause', [0.0, 0.05], ids=['waiting for data', 'computing'])
