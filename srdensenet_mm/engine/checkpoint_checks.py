@@ -1,7 +1,9 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """What of a checkpoint and a config do not belong together, said in one line."""
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 
+from mmengine.optim import _ParamScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -78,6 +80,46 @@ def check_optimizer(optimizer: Optimizer, saved: dict, path: str) -> None:
             f'{", ".join(sorted(theirs))}, not {", ".join(sorted(ours))}): --resume with the '
             'config that saved it, or begin anew from its weights with --cfg-options '
             f'load_from={path}')
+
+
+def schedule_changes(optimizer: Optimizer, saved: dict, schedulers: Sequence[_ParamScheduler],
+                     saved_schedulers: Sequence[dict]) -> list[str]:
+    """What of the config's learning rates and schedules a training does not resume with.
+
+    The Runner goes on with the checkpoint's, and says nothing of it.
+
+    Args:
+        optimizer (Optimizer): The config's.
+        saved (dict): State of the checkpoint's.
+        schedulers (Sequence[_ParamScheduler]): The config's.
+        saved_schedulers (Sequence[dict]): States of the checkpoint's.
+
+    Returns:
+        list[str]: The checkpoint's values that differ, and the config's.
+    """
+    ours, theirs = ([float(group.get('initial_lr', group['lr'])) for group in groups]
+                    for groups in (optimizer.param_groups, saved['param_groups']))
+    changes = [f'lr={their:g}, not {our:g}'
+               for our, their in dict.fromkeys(zip(ours, theirs, strict=False)) if our != their]
+    if len(schedulers) != len(saved_schedulers):
+        changes.append(f'{len(saved_schedulers)} param_scheduler, not {len(schedulers)}')
+    for i, (scheduler, theirs) in enumerate(zip(schedulers, saved_schedulers, strict=False)):
+        ours = scheduler.state_dict()
+        if ours.keys() - theirs.keys() and theirs.keys() - ours.keys():
+            changes.append(f'param_scheduler.{i} of another type than {type(scheduler).__name__}')
+            continue
+        # Where it stands is in the state too.
+        settings = {name for part in type(scheduler).__mro__
+                    for name in inspect.signature(part.__init__).parameters} - {'last_step'}
+        # The end is the training's where the config gives none, and without effect after the
+        # last milestone.
+        if ours.get('milestones') and ours['begin'] + max(ours['milestones']) < min(
+                ours['end'], theirs['end']):
+            settings.discard('end')
+        changes += [f'param_scheduler.{i}.{name}={theirs[name]}, not {value}'
+                    for name, value in ours.items()
+                    if name in settings and name in theirs and theirs[name] != value]
+    return changes
 
 
 def check_settings(network: nn.Module, said: dict | None, path: str) -> None:

@@ -15,6 +15,7 @@ from .checkpoint_checks import (
     check_settings,
     check_state,
     foreign_hint,
+    schedule_changes,
 )
 
 
@@ -95,10 +96,28 @@ class CheckpointKeysHook(Hook):
             check_state(checkpoint, bool(runner.param_schedulers), path)
             check_averages(checkpoint, any(isinstance(hook, EMAHook) for hook in runner.hooks),
                            path)
-            optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
-            if optimizer is not None and 'param_groups' in checkpoint['optimizer']:
-                check_optimizer(optimizer, checkpoint['optimizer'], path)
+            _check_optimizers(runner, checkpoint, path)
         elif not any(key in expected and expected[key].shape == value.shape
                      for key, value in weights.items()):
             raise UserError(f'{path}: not one key and shape fits the model{foreign_hint(weights)}')
         checkpoint['state_dict'] = weights
+
+
+def _check_optimizers(runner, checkpoint: dict, path: str) -> None:
+    wrapper, changes = runner.optim_wrapper, []
+    parts = (wrapper, checkpoint['optimizer'], runner.param_schedulers,
+             checkpoint.get('param_schedulers'))
+    for name in wrapper.optim_wrappers if hasattr(wrapper, 'optim_wrappers') else [None]:
+        one, saved, schedulers, saved_schedulers = (
+            part if name is None else part[name] if name in (part or ()) else None
+            for part in parts)
+        optimizer = getattr(one, 'optimizer', None)
+        if optimizer is not None and 'param_groups' in (saved or ()):
+            check_optimizer(optimizer, saved, path)
+            changes += schedule_changes(
+                optimizer, saved, schedulers or (), saved_schedulers or ())
+    if changes:
+        runner.logger.warning(
+            f"{path}: a resumed training goes on with the checkpoint's learning rates and "
+            f'schedules: {"; ".join(dict.fromkeys(changes))}. For those of the config, begin anew '
+            f'from its weights, without --resume: --cfg-options load_from={path}')

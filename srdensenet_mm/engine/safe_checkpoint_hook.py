@@ -11,7 +11,7 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, remove_half_written
 
 from .loading import unwrapped
-from .stop_on_invalid_loss_hook import InvalidLossError
+from .stop_on_invalid_loss_hook import InvalidLossError, or_lower_rate
 
 
 @HOOKS.register_module()
@@ -215,8 +215,8 @@ def check_weights(runner) -> None:
         last = runner.message_hub.runtime_info.get('last_ckpt')
         raise InvalidLossError(
             f'the weights of {name} are NaN or infinite at iteration {runner.iter + 1} and are not '
-            f'saved; the last good checkpoint: {last or "none yet"}. Lower the learning rate or '
-            'clip gradients, then go on with --resume')
+            f'saved; the last good checkpoint: {last or "none yet"}. Clip gradients, then go on '
+            f'with --resume{or_lower_rate(last)}')
 
 
 @torch.no_grad()

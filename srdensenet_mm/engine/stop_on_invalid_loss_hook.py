@@ -55,8 +55,15 @@ def _report(runner, name: str, value: float, data_batch) -> str:
         'last_ckpt' in runner.message_hub.runtime_info) else None
     return (f'{name} is {value} at iteration {runner.iter + 1}, learning rate {rates}; '
             f'the batch: {", ".join(files) if files else "no file names known"}; '
-            f'the last good checkpoint: {last or "none yet"}. Look at these pictures, or lower '
-            'the learning rate, then go on with --resume')
+            f'the last good checkpoint: {last or "none yet"}. Look at these pictures, then go on '
+            f'with --resume{or_lower_rate(last)}')
+
+
+def or_lower_rate(last: str | None) -> str:
+    """How to train at a lower rate, which --resume takes from the checkpoint."""
+    load_from = f' from its weights: --cfg-options load_from={last}' if last else ': --cfg-options'
+    return (f'; or begin anew at a lower learning rate{load_from} optim_wrapper.optimizer.lr=..., '
+            'without --resume')
 
 
 def batch_files(data_batch) -> list[str]:

@@ -10,15 +10,17 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.optim import ConstantLR, OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from tiny_training import tiny_config
 
-from srdensenet_mm.engine import InvalidLossError
+from srdensenet_mm.engine import CheckpointKeysHook, InvalidLossError
 from srdensenet_mm.engine.running import load_config, train
 from srdensenet_mm.engine.work_folder import begin_anew, find_whole_checkpoint
 from srdensenet_mm.errors import UserError
@@ -337,6 +339,84 @@ def test_another_optimizer_cannot_go_on(tmp_path, alone):
                cfg_options={'optim_wrapper.optimizer': dict(_delete_=True, type='SGD', lr=0.1)})
 
 
+# One with warm-up and a line to zero, one with a cosine, one that ends with the training.
+RECIPES = {
+    'line': [dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=5),
+             dict(type='LinearLR', start_factor=1., end_factor=0., by_epoch=False, begin=5,
+                  end=20)],
+    'cosine': [dict(type='CosineAnnealingLR', by_epoch=False, T_max=20, eta_min=1e-5, end=20)],
+    'steps': [dict(type='MultiStepLR', by_epoch=False, milestones=[4, 8])],
+}
+
+
+def _resumed_with(folder, capfd, first=None, **options):
+    """What is said of learning rates where a training goes on with other settings."""
+    _train(folder, cfg_options={**(first or {}), 'train_cfg.max_iters': 10})
+    capfd.readouterr()
+    runner = _train(folder, resume=True, cfg_options={**(first or {}), **options})
+    said = [line for line in ''.join(capfd.readouterr()).splitlines()
+            if 'learning rates and schedules' in line]
+    return runner, said
+
+
+@pytest.mark.parametrize('recipe', RECIPES)
+@pytest.mark.parametrize('scaled', [False, True])
+def test_a_resume_with_the_same_schedules_is_told_nothing(tmp_path, capfd, recipe, scaled):
+    runner, said = _resumed_with(
+        tmp_path, capfd, {'param_scheduler': RECIPES[recipe], 'auto_scale_lr.enable': scaled,
+                          'auto_scale_lr.base_batch_size': 2}, **{'train_cfg.max_iters': 12})
+    assert runner.iter == 12 and said == []
+    group, = runner.optim_wrapper.param_groups
+    assert group['initial_lr'] == (2e-2 if scaled else 1e-2)
+
+
+@pytest.mark.parametrize('options, changes', [
+    ({'optim_wrapper.optimizer.lr': 1e-5}, 'lr=0.01, not 1e-05'),
+    ({'param_scheduler.1.T_max': 43, 'param_scheduler.1.end': 50},
+     'param_scheduler.1.T_max=23, not 43; param_scheduler.1.end=30, not 50'),
+    ({'param_scheduler': RECIPES['cosine']},
+     '2 param_scheduler, not 1; param_scheduler.0 of another type than CosineAnnealingLR'),
+    ({'param_scheduler': None}, '2 param_scheduler, not 0')])
+def test_a_resume_says_which_rates_and_schedules_it_does_not_take(
+        tmp_path, capfd, options, changes):
+    runner, (said, ) = _resumed_with(tmp_path, capfd, **options)
+    assert re.search(
+        f"iter_10.pth: .*the checkpoint's learning rates and schedules: {re.escape(changes)}"
+        r'\. For .* load_from=\S*/work/iter_10.pth$', said)
+    assert 'lr' not in changes or runner.optim_wrapper.param_groups[0]['initial_lr'] == 1e-2
+
+
+def test_a_milestone_that_a_longer_training_does_not_reach_is_named(tmp_path, capfd):
+    # The end of the schedule is that of the first training.
+    steps = [dict(type='MultiStepLR', by_epoch=False, milestones=[4, 12])]
+    runner, (said, ) = _resumed_with(tmp_path, capfd, {'param_scheduler': steps})
+    assert 'schedules: param_scheduler.0.end=10, not 30. For' in said
+    assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(1e-3)]
+
+
+def test_each_of_several_optimizers_is_looked_at(capfd):
+    def make(rate):
+        model = torch.nn.ModuleDict(dict(a=torch.nn.Linear(1, 1), b=torch.nn.Linear(1, 1)))
+        rates = dict(a=0.1, b=rate)
+        wrappers = {name: OptimWrapper(torch.optim.SGD(part.parameters(), lr=rates[name]))
+                    for name, part in model.items()}
+        schedulers = {name: [ConstantLR(wrapper, end=5)] for name, wrapper in wrappers.items()}
+        return SimpleNamespace(
+            model=model, optim_wrapper=OptimWrapperDict(**wrappers), param_schedulers=schedulers,
+            hooks=[], _load_from='x.pth', logger=SimpleNamespace(warning=print))
+
+    def load(runner, saved):
+        CheckpointKeysHook(strict=True).after_load_checkpoint(runner, dict(
+            meta=dict(epoch=0, iter=1), message_hub={}, state_dict=saved.model.state_dict(),
+            optimizer=saved.optim_wrapper.state_dict(), param_schedulers={
+                name: [one.state_dict() for one in several]
+                for name, several in saved.param_schedulers.items()}))
+        return capfd.readouterr().out
+
+    assert load(make(0.2), make(0.2)) == ''
+    assert 'schedules: lr=0.2, not 0.3. For' in load(make(0.3), make(0.2))
+
+
 def test_a_branch_leaves_the_best_of_the_run_that_it_came_from(tmp_path):
     _train(tmp_path, max_iters=10)
     first = tmp_path / 'work/best_PSNR_iter_10.pth'
@@ -367,6 +447,9 @@ def test_invalid_loss_names_the_batch_and_saves_nothing(tmp_path):
     message = str(stop.value)
     done = len(_losses(tmp_path))  # the bad iteration is not among them
     assert f'loss is nan at iteration {done + 1}, learning rate 0.0' in message
+    assert ('or begin anew at a lower learning rate from its weights: --cfg-options '
+            f'load_from={tmp_path}/work/iter_{done // 2 * 2}.pth optim_wrapper.optimizer.lr=..., '
+            'without --resume') in message
     assert 'the batch: picture6.png;' in message and '\n' not in message
     last = done // 2 * 2
     assert last >= 2, 'choose another bad picture: this one comes before any checkpoint'
