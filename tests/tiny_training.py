@@ -147,6 +147,22 @@ class EndRank(Hook):
 
 
 @HOOKS.register_module(force=True)
+class TerminateInValidation(Hook):
+    """Sends SIGTERM to a process after its first picture of a validation.
+
+    Args:
+        rank (int): Which of several.
+    """
+
+    def __init__(self, rank):
+        self.rank = rank
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if int(os.environ.get('RANK', 0)) == self.rank and batch_idx == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@HOOKS.register_module(force=True)
 class RecordLosses(Hook):
     """Appends a line to a file after each iteration: number, loss, files.
 

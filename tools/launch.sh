@@ -35,8 +35,9 @@ launch() {
     $(command -v setsid || true) "$python" -m torch.distributed.run --nproc-per-node="$num_proc" "${where[@]}" \
         "$tools/$tool" "$@" --launcher pytorch &
     local child=$!
-    # torchrun passes signals on to its processes, which save and leave; its own exit status
-    # does not tell that it was asked to.
+    # torchrun passes signals on to its processes, which save and leave, if an iteration, or a
+    # picture of a validation, takes less than the 30 s after which it kills them; its own exit
+    # status does not tell that it was asked to.
     trap 'leaves=143; kill -TERM $child 2>/dev/null' TERM
     trap 'leaves=130; kill -INT $child 2>/dev/null' INT
     trap 'leaves=129; kill -TERM $child 2>/dev/null' HUP

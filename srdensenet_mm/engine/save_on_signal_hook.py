@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 from mmagic.registry import HOOKS
+from mmengine.dataset import DefaultSampler
 from mmengine.dist import all_reduce, barrier, get_world_size
 from mmengine.hooks import EMAHook, Hook
 from torch.utils.data import DataLoader
@@ -21,13 +22,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class SaveOnSignalHook(Hook):
     """Saves a checkpoint at SIGTERM and Ctrl-C, before the run leaves.
 
-    The current iteration is finished first (during a validation on one
-    process: the current picture), then :class:`SafeCheckpointHook` saves and
-    the process leaves with status 143 (SIGTERM) or 130 (Ctrl-C). A second
-    Ctrl-C on a single process leaves at once, without saving.
+    The current iteration is finished first (during a validation: the current
+    picture), then :class:`SafeCheckpointHook` saves and the process leaves with
+    status 143 (SIGTERM) or 130 (Ctrl-C). A second Ctrl-C on a single process
+    leaves at once, without saving.
 
     On several processes all leave after the same iteration, whichever of them
-    met a signal.
+    met a signal. A validation is finished first there, unless its samplers are
+    MMEngine's ``DefaultSampler``, which gives each process equally many
+    pictures.
 
     Args:
         interval (int): On several processes, agree every so many iterations
@@ -46,7 +49,8 @@ class SaveOnSignalHook(Hook):
             runner.logger.warning('SaveOnSignalHook: signals reach the main thread alone, and '
                                   'this is not it; SIGTERM will not save')
             return
-        for loader in _loaders(runner):
+        # Those whose workers live, or may live, while a model trains.
+        for loader in _loaders(runner.train_loop, runner.val_loop):
             if loader.num_workers and not isinstance(loader.worker_init_fn, _ApartWorker):
                 loader.worker_init_fn = _ApartWorker(loader.worker_init_fn)
         for number in _SIGNALS:
@@ -72,22 +76,21 @@ class SaveOnSignalHook(Hook):
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        if get_world_size() > 1 and (runner.iter + 1) % self.interval:
-            return
-        number = self._agreed()
+        number = self._agreed(runner.iter)
         # In the middle of an accumulation, gradients would be lost.
         if number and _whole_step(runner):
             self._leave(runner, number, runner.iter + 1)
 
     def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        if self._received is None or get_world_size() > 1 or not self._previous:
+        if not self._previous or get_world_size() > 1 and not _alike_on_all(runner.val_loop):
             return
-        if not _whole_step(runner):  # goes on up to one, as training does
+        number = self._agreed(batch_idx)
+        if not number or not _whole_step(runner):
             return
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 hook.after_val_epoch(runner)  # the weights as trained, not their averages
-        self._leave(runner, self._received, runner.iter)
+        self._leave(runner, number, runner.iter)
 
     def after_data_failure(self, runner) -> None:
         """Called by our training loop where no batch comes any more.
@@ -97,9 +100,11 @@ class SaveOnSignalHook(Hook):
         if self._received is not None and get_world_size() == 1:
             self._leave(runner, self._received, runner.iter)
 
-    def _agreed(self) -> int:
+    def _agreed(self, index: int) -> int:
         number = self._received or 0
         if get_world_size() > 1:
+            if (index + 1) % self.interval:
+                return 0
             agreed = torch.tensor(number)
             all_reduce(agreed, 'max')
             number = int(agreed)
@@ -145,11 +150,17 @@ class _ApartWorker:
             self.init(worker)
 
 
-def _loaders(runner) -> Iterator[DataLoader]:
-    """The loaders whose workers live, or may live, while a model trains."""
-    for loop in (runner.train_loop, runner.val_loop):
+def _loaders(*loops) -> Iterator[DataLoader]:
+    for loop in loops:
         loaders = getattr(loop, 'dataloaders', None) or [getattr(loop, 'dataloader', None)]
         yield from (loader for loader in loaders if isinstance(loader, DataLoader))
+
+
+def _alike_on_all(val_loop) -> bool:
+    """Whether each process is sure to take as many batches as the others."""
+    samplers = [loader.sampler for loader in _loaders(val_loop)]
+    return bool(samplers) and all(
+        isinstance(sampler, DefaultSampler) and sampler.round_up for sampler in samplers)
 
 
 def _whole_step(runner) -> bool:

@@ -42,6 +42,16 @@ def make_interrupted_jobs(folder):
     return [dict(job, signal='SIGTERM'), dict(job, resume=True)]
 
 
+def make_validating_job(folder, round_up):
+    """SIGTERM to the second of two processes in a validation of five pictures."""
+    folder.mkdir()
+    path = tiny_config(folder, max_iters=8, interval=4, num_workers=0, batch_size=2,
+                       more_hooks=[dict(type='TerminateInValidation', rank=1)])
+    return dict(tool='train', config=str(path), work_dir=str(folder / 'work'), processes=2,
+                cfg_options={'default_hooks.checkpoint.interval': 100,
+                             'val_dataloader.sampler.round_up': round_up})
+
+
 def make_test_jobs(folder, checkpoint):
     """Set5, and four of its pictures, by MMagic's loops and metrics: 5 and 4 pictures."""
     prepare_dataset(SET5 / 'HR', folder / 'data/Set5', [4])
@@ -91,6 +101,8 @@ def done(tmp_path_factory):
     jobs = {f'train{n}': make_job(folder / f'train{n}', n) for n in (1, 2, 4)}
     jobs['slurm'] = make_job(folder / 'slurm', 2, launcher='slurm')
     jobs['stopped'], jobs['resumed'] = make_interrupted_jobs(folder / 'interrupted')
+    jobs['validating'] = make_validating_job(folder / 'validating', True)
+    jobs['uneven'] = make_validating_job(folder / 'uneven', False)
     (folder / 'scores').mkdir()
     scores = make_test_jobs(folder / 'scores', folder / 'scores/network.pth')
     jobs.update((f'test{job["processes"]}', job) for job in scores)
@@ -101,7 +113,7 @@ def done(tmp_path_factory):
     assert run.returncode == 0, run.stderr
     results = dict(zip(jobs, json.loads(run.stdout.splitlines()[-1]), strict=True))
     for name, result in results.items():
-        expected = 143 if name == 'stopped' else 0
+        expected = 143 if name in ('stopped', 'validating', 'uneven') else 0
         assert result['statuses'] == [expected] * jobs[name]['processes'], result['log']
     return folder, results
 
@@ -167,6 +179,17 @@ def test_a_signal_stops_all_ranks_at_one_iteration_and_the_run_goes_on(done):
     saved = int(results['stopped']['log'].split('SIGTERM after iteration ')[1].split(':')[0])
     assert 0 < saved < 40
     assert (folder / 'interrupted/work/iter_40.pth').exists()
+
+
+@pytest.mark.parametrize('name, left', [('validating', 4), ('uneven', 5)])
+def test_a_signal_in_a_validation_stops_all_ranks(done, name, left):
+    # Where one has a picture more, they go on to the next iteration of the training.
+    folder, results = done
+    assert f'SIGTERM after iteration {left}: saved' in results[name]['log']
+    for rank in (0, 1):
+        assert len((folder / name / f'losses.txt.{rank}').read_text().splitlines()) == left
+    saved = torch.load(folder / name / f'work/iter_{left}.pth', weights_only=True)
+    assert saved['meta']['iter'] == left and 'ema_state_dict' in saved
 
 
 def test_scores_are_those_of_one_process(done):
