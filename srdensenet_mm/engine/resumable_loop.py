@@ -42,7 +42,8 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
             ``dynamic_intervals`` of MMEngine's ``IterBasedTrainLoop``.
 
     Raises:
-        UserError: ``dataloader`` has a sampler or batch sampler of its own.
+        UserError: ``dataloader`` has a sampler or batch sampler of its own, or
+            is a ``DataLoader`` whose dataset is no :class:`SeededDataset`.
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict, **kwargs):
@@ -57,6 +58,10 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         if not isinstance(dataloader.sampler, ResumableSampler) or dataloader.batch_size is None:
             raise UserError('train_dataloader: ResumableIterTrainLoop needs the ordinary batches '
                             "of sampler=dict(type='ResumableSampler', shuffle=True)")
+        if not isinstance(dataloader.dataset, SeededDataset):
+            raise UserError('train_dataloader: ResumableIterTrainLoop needs seeded samples: wrap '
+                            'the dataset in srdensenet_mm.engine.sample_seeds.SeededDataset, or '
+                            'give a config in place of a DataLoader')
 
     def run(self) -> torch.nn.Module:
         """Train up to ``max_iters``.
