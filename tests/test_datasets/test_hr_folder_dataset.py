@@ -96,6 +96,22 @@ def test_pictures_serve_in_smaller_sizes(tmp_path):
     assert [dataset[i]['data_samples'].ori_gt_shape[0] for i in range(4)] == [96, 96, 48, 48]
 
 
+def test_smaller_sizes_are_averages_of_areas(tmp_path):
+    rgb = make_rgb()[:50, :60]
+    write(tmp_path / 'x.png', rgb)
+    picture = HRFolderDataset(tmp_path, min_size=1, shrink=(0.7, )).picture(0)
+    # What of each pixel, along an axis, lies within each of the smaller ones.
+    shares = []
+    for side, small in ((50, 35), (60, 42)):
+        edges = np.arange(small + 1)[:, None] * side / small
+        starts = np.arange(side)[None]
+        share = np.minimum(edges[1:], starts + 1) - np.maximum(edges[:-1], starts)
+        shares.append(np.maximum(share, 0) * small / side)
+    average = np.einsum('ih,jw,hwc->ijc', *shares, rgb.astype(float))
+    assert picture.shape == (35, 42, 3)
+    assert np.abs(picture - average).max() <= 0.51
+
+
 def test_a_size_that_is_too_small_is_left_out(tmp_path, warnings_logged):
     write(tmp_path / 'small.png', make_rgb()[:40, :48])
     write(tmp_path / 'large.png', np.tile(make_rgb(), (2, 2, 1))[:96, :120])

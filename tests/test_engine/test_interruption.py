@@ -20,7 +20,7 @@ from mmengine.optim import ConstantLR, OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from tiny_training import tiny_config
 
-from srdensenet_mm.engine import CheckpointKeysHook, InvalidLossError
+from srdensenet_mm.engine import CheckpointKeysHook, InvalidLossError, StopOnInvalidLossHook
 from srdensenet_mm.engine.running import load_config, train
 from srdensenet_mm.engine.work_folder import begin_anew, find_whole_checkpoint
 from srdensenet_mm.errors import UserError
@@ -308,6 +308,18 @@ def test_what_lies_in_a_store_is_resumed_from(tmp_path):
     assert not (tmp_path / 'last_checkpoint').exists()
 
 
+def test_resume_from_checkpoints_in_a_folder_of_their_own(tmp_path, alone):
+    out_dir = {'default_hooks.checkpoint.out_dir': str(tmp_path / 'elsewhere')}
+    with pytest.raises(RuntimeError, match='went away'):
+        _train(tmp_path, cfg_options=out_dir,
+               more_hooks=[dict(type='DoAt', what='fail', iteration=13)])
+    assert _names(tmp_path) == ['last_checkpoint']
+    (tmp_path / 'losses.txt.0').unlink()
+    _train(tmp_path, resume=True, cfg_options=out_dir)
+    assert _losses(tmp_path) == _losses(alone)[10:]
+    assert (tmp_path / 'elsewhere/work/iter_30.pth').exists()
+
+
 def test_resume_as_mmengine_says_it(tmp_path, alone):
     _train(tmp_path)
     (tmp_path / 'work/iter_30.pth').write_bytes(
@@ -461,6 +473,22 @@ def test_invalid_loss_names_the_batch_and_saves_nothing(tmp_path):
                if name.startswith('iter')) == last
 
 
+def test_losses_are_looked_at_every_so_often():
+    hook = StopOnInvalidLossHook(interval=5)
+    runner = SimpleNamespace(
+        iter=0, optim_wrapper=SimpleNamespace(get_lr=lambda: dict(lr=[0.1])),
+        message_hub=SimpleNamespace(runtime_info={}))
+    looked = []
+    for runner.iter in range(11):
+        try:
+            hook.after_train_iter(runner, 0, outputs=dict(loss=float('nan')))
+        except InvalidLossError as error:
+            assert f'at iteration {runner.iter + 1},' in str(error)
+            assert 'checkpoint: none yet' in str(error)
+            looked.append(runner.iter + 1)
+    assert looked == [5, 10]
+
+
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path, alone):
     with pytest.raises(InvalidLossError, match=r'conv_last.weight.*iteration 20.*iter_10.pth'):
         _train(tmp_path, more_hooks=[dict(type='DoAt', what='spoil_weights', iteration=20)])
@@ -483,6 +511,16 @@ def test_full_disk_leaves_the_last_good_checkpoint(tmp_path, alone, capfd):
     # 15 and 20 failed, 25 and 30 did not: nothing half-written, nothing forgotten.
     assert [name for name in _names(tmp_path) if not name.startswith('best')] == [
         'iter_25.pth', 'iter_30.pth', 'last_checkpoint']
+
+
+def test_full_disk_after_a_resume_leaves_what_it_began_with(tmp_path):
+    _train(tmp_path, cfg_options={'train_cfg.max_iters': 10})
+    try:
+        with pytest.raises(UserError, match=r'iter_20.pth: cannot be written.*good.*iter_10.pth'):
+            _train(tmp_path, resume=True, cfg_options={'train_cfg.max_iters': 20},
+                   more_hooks=[dict(type='DoAt', what='limit_files', iteration=15)])
+    finally:
+        _lift_limit()
 
 
 def test_full_disk_at_the_last_save_is_an_error(tmp_path):

@@ -108,6 +108,22 @@ def test_a_kernels_first_step():
     assert float((kernel.detach() * kernel.grad).sum()) < 0
 
 
+@pytest.mark.parametrize('given, momentum', [({}, 0.95), (dict(momentum=0.8), 0.8)])
+def test_a_kernel_moves_along_nesterovs_momentum(given, momentum):
+    generator = torch.Generator().manual_seed(5)
+    gradients = torch.randn(2, 16, 36, generator=generator)
+    kernel = torch.zeros(16, 4, 3, 3, requires_grad=True)
+    optimizer = MuonWithAdam([kernel], lr=0.5, **given)
+    average, expected = torch.zeros(16, 36), torch.zeros(16, 36)
+    for gradient in gradients:
+        kernel.grad = gradient.view_as(kernel).clone()
+        optimizer.step()
+        average = momentum * average + (1 - momentum) * gradient
+        ahead = momentum * average + (1 - momentum) * gradient
+        expected -= 0.5 * 0.2 * math.sqrt(36) * orthogonalize([ahead])[0]
+        assert torch.allclose(kernel.detach().flatten(1), expected, atol=1e-5)
+
+
 def test_the_size_of_a_step_does_not_depend_on_the_gradients():
     steps = []
     for scale in (1e-4, 1e4):

@@ -15,6 +15,25 @@ def _loader(dataset=None, sampler=ResumableSampler):
     return DataLoader(dataset, batch_size=2, sampler=sampler(dataset))
 
 
+def _validated_after(**train_cfg):
+    """The iterations after which a training of 12 validates."""
+    found = []
+    runner = SimpleNamespace(
+        model=SimpleNamespace(train=lambda: None, train_step=lambda *args, **kwargs: {}),
+        optim_wrapper=SimpleNamespace(), hooks=[], seed=3, call_hook=lambda *args, **kwargs: None,
+        message_hub=SimpleNamespace(runtime_info={}),
+        val_loop=SimpleNamespace(run=lambda: found.append(loop.iter)))
+    loop = ResumableIterTrainLoop(runner, _loader(), max_iters=12, **train_cfg)
+    loop.run()
+    return found
+
+
+def test_it_validates_when_it_should():
+    assert _validated_after(val_interval=5) == [5, 10, 12]
+    assert _validated_after(val_interval=2, val_begin=7) == [8, 10, 12]
+    assert _validated_after(val_interval=4, dynamic_intervals=[(9, 1)]) == [4, 8, 9, 10, 11, 12]
+
+
 @pytest.mark.parametrize('loader, named', [
     (_loader(range(8)), 'SeededDataset'), (_loader(sampler=DefaultSampler), 'ResumableSampler')])
 def test_a_data_loader_that_cannot_be_resumed_is_refused(loader, named):
