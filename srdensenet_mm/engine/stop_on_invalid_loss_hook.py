@@ -51,8 +51,7 @@ def _report(runner, name: str, value: float, data_batch) -> str:
     rates = ', '.join(f'{rate:.3g}' for group in runner.optim_wrapper.get_lr().values()
                       for rate in dict.fromkeys(group))
     files = batch_files(data_batch)
-    last = runner.message_hub.get_info('last_ckpt') if (
-        'last_ckpt' in runner.message_hub.runtime_info) else None
+    last = runner.message_hub.runtime_info.get('last_ckpt')
     return (f'{name} is {value} at iteration {runner.iter + 1}, learning rate {rates}; '
             f'the batch: {", ".join(files) if files else "no file names known"}; '
             f'the last good checkpoint: {last or "none yet"}. Look at these pictures, then go on '
