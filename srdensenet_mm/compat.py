@@ -253,6 +253,38 @@ def init_distributed(cfg) -> None:
         cfg.model_wrapper_cfg.device_ids = None
 
 
+def hide_part_wrappers(model) -> None:
+    """Keep the wrappers of a model's parts out of the names of its weights.
+
+    Concerns mmengine 0.10: ``MMSeparateDistributedDataParallel`` wraps each
+    part, and ``state_dict()`` says ``generator.module.weight``, while the
+    Runner's loader goes through wrappers to ``generator.weight``: it found
+    nothing in the Runner's own checkpoints. With this, both say the latter, as
+    one process does.
+
+    Args:
+        model (nn.Module): The Runner's; called once.
+    """
+    from mmengine.model import is_model_wrapper
+    for part in model.modules():
+        if part is not model and is_model_wrapper(part):
+            part.register_state_dict_post_hook(_leave_wrapper)
+            part.register_load_state_dict_pre_hook(_enter_wrapper)
+
+
+def _leave_wrapper(wrapper, state_dict: dict, prefix: str, *_) -> None:
+    _rename(state_dict, f'{prefix}module.', prefix)
+
+
+def _enter_wrapper(wrapper, state_dict: dict, prefix: str, *_) -> None:
+    _rename(state_dict, prefix, f'{prefix}module.')
+
+
+def _rename(state_dict: dict, old: str, new: str) -> None:
+    for key in [key for key in state_dict if key.startswith(old)]:
+        state_dict[new + key[len(old):]] = state_dict.pop(key)
+
+
 def _first_slurm_node() -> str:
     """The address of the node that a Slurm job's first process is on."""
     import os

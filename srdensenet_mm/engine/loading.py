@@ -1,5 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Loading weights whole or not at all: what the Runner does silently in part."""
+import re
+
 from mmagic.registry import HOOKS
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
@@ -87,7 +89,7 @@ class CheckpointKeysHook(Hook):
                 key: checkpoint.pop(key) for key, value in list(checkpoint.items())
                 if isinstance(value, Tensor)}
         expected = unwrapped(runner.model).state_dict()
-        weights = strip_wrappers(checkpoint['state_dict'])
+        weights = _strip_part_wrappers(strip_wrappers(checkpoint['state_dict']), expected)
         if not expected.keys() & weights.keys():
             weights = {f'generator.{key}': value for key, value in weights.items()}
         path = runner._load_from
@@ -101,6 +103,23 @@ class CheckpointKeysHook(Hook):
                      for key, value in weights.items()):
             raise UserError(f'{path}: not one key and shape fits the model{foreign_hint(weights)}')
         checkpoint['state_dict'] = weights
+        if 'ema_state_dict' in checkpoint:
+            checkpoint['ema_state_dict'] = _strip_part_wrappers(
+                checkpoint['ema_state_dict'], expected, 'module.')
+
+
+def _strip_part_wrappers(
+        weights: dict[str, Tensor], expected: dict[str, Tensor], prefix: str = '') -> dict:
+    """A state dict without what MMSeparateDistributedDataParallel puts behind the parts' names.
+
+    A network's own ``module``, where it has one, stays.
+    """
+    wrapper, renamed = re.compile(rf'^({prefix}[^.]+)\.module\.'), {}
+    for key, value in weights.items():
+        plain = wrapper.sub(r'\1.', key)
+        known = [name for name in (key, plain) if name.removeprefix(prefix) in expected]
+        renamed[known[0] if known else key] = value
+    return renamed
 
 
 def _check_optimizers(runner, checkpoint: dict, path: str) -> None:

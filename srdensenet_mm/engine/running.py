@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from srdensenet_mm.checkpoints.reading import read_checkpoint
-from srdensenet_mm.compat import init_distributed, keep_freed_memory
+from srdensenet_mm.compat import hide_part_wrappers, init_distributed, keep_freed_memory
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, make_folder
 
@@ -200,11 +200,13 @@ def build_runner(cfg: Config) -> Runner:
                         '--work-dir') from error
     try:
         with clear_errors(cfg):
-            return Runner.from_cfg(cfg)
+            runner = Runner.from_cfg(cfg)
     except UserError:
         raise
     except ValueError as error:  # the Runner's own, of settings that do not go together
         raise UserError(f'{cfg.filename or "the config"}: {error}') from error
+    hide_part_wrappers(runner.model)
+    return runner
 
 
 class _RecordMetrics(Hook):

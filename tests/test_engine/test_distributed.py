@@ -52,6 +52,41 @@ def make_validating_job(folder, round_up):
                              'val_dataloader.sampler.round_up': round_up})
 
 
+def make_adversarial_jobs(folder):
+    """Two players, a wrapper each: four iterations, and their second half again, also alone."""
+    cfg = Config(dict(
+        default_scope='mmagic',
+        custom_imports=dict(imports=['srdensenet_mm'], allow_failed_imports=False),
+        model_wrapper_cfg=dict(type='MMSeparateDistributedDataParallel', device_ids=None),
+        model=dict(
+            type='SRGAN', generator=dict(TINY_X4, in_channels=3, out_channels=3),
+            discriminator=dict(type='ModifiedVGG', in_channels=3, mid_channels=2),
+            pixel_loss=dict(type='L1Loss'), gan_loss=dict(type='GANLoss', gan_type='vanilla'),
+            data_preprocessor=dict(type='DataPreprocessor', mean=[0.], std=[255.])),
+        train_dataloader=dict(
+            batch_size=1, num_workers=0, sampler=dict(type='InfiniteSampler', shuffle=True),
+            dataset=dict(type='HRFolderDataset', data_root=str(SET5 / 'HR'), cache_gib=0,
+                         pipeline=[dict(type='RandomPatchPair', scale=4, gt_patch_size=128),
+                                   dict(type='PackInputs')])),
+        train_cfg=dict(type='ResumableIterTrainLoop', max_iters=4, val_interval=9),
+        optim_wrapper=dict(
+            constructor='MultiOptimWrapperConstructor',
+            **{player: dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=1e-4))
+               for player in ('generator', 'discriminator')}),
+        default_hooks=dict(
+            logger=dict(type='LoggerHook'),
+            checkpoint=dict(type='SafeCheckpointHook', by_epoch=False, interval=2)),
+        custom_hooks=[dict(type='EMAHook', ema_type='ExponentialMovingAverage')],
+        randomness=dict(seed=3)))
+    folder.mkdir()
+    path = folder / 'adversarial.py'
+    cfg.dump(str(path))
+    job = dict(tool='train', config=str(path), work_dir=str(folder / 'whole'), processes=2)
+    half = dict(job, resume=str(folder / 'whole/iter_2.pth'))
+    return dict(gan=job, gan_half=dict(half, work_dir=str(folder / 'half')),
+                gan_alone=dict(half, work_dir=str(folder / 'alone'), processes=1))
+
+
 def make_test_jobs(folder, checkpoint):
     """Set5, and four of its pictures, by MMagic's loops and metrics: 5 and 4 pictures."""
     prepare_dataset(SET5 / 'HR', folder / 'data/Set5', [4])
@@ -103,6 +138,7 @@ def done(tmp_path_factory):
     jobs['stopped'], jobs['resumed'] = make_interrupted_jobs(folder / 'interrupted')
     jobs['validating'] = make_validating_job(folder / 'validating', True)
     jobs['uneven'] = make_validating_job(folder / 'uneven', False)
+    jobs.update(make_adversarial_jobs(folder / 'adversarial'))
     (folder / 'scores').mkdir()
     scores = make_test_jobs(folder / 'scores', folder / 'scores/network.pth')
     jobs.update((f'test{job["processes"]}', job) for job in scores)
@@ -190,6 +226,22 @@ def test_a_signal_in_a_validation_stops_all_ranks(done, name, left):
         assert len((folder / name / f'losses.txt.{rank}').read_text().splitlines()) == left
     saved = torch.load(folder / name / f'work/iter_{left}.pth', weights_only=True)
     assert saved['meta']['iter'] == left and 'ema_state_dict' in saved
+
+
+def test_two_players_go_on_on_as_many_processes_or_on_others(done):
+    start, whole, half, alone = (
+        torch.load(done[0] / f'adversarial/{name}.pth', weights_only=True)
+        for name in ('whole/iter_2', 'whole/iter_4', 'half/iter_4', 'alone/iter_4'))
+    assert 'generator.conv_first.weight' in whole['state_dict']
+    for part in ('state_dict', 'ema_state_dict'):
+        assert list(whole[part]) == list(half[part]) == list(alone[part])
+        for key, value in whole[part].items():
+            assert torch.equal(half[part][key], value), key
+    for key, value in start['ema_state_dict'].items():  # the weights as trained
+        if key.endswith('.weight'):
+            # Two of Adam's steps; other weights to begin with differ by 0.1 and more.
+            difference = (alone['ema_state_dict'][key] - value).abs().max()
+            assert 0 < difference < 4e-4, key
 
 
 def test_scores_are_those_of_one_process(done):

@@ -1,0 +1,45 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from srdensenet_mm.engine import CheckpointKeysHook
+
+
+def nested(*names):
+    """A network whose only part has others around it, of these names."""
+    module = nn.Linear(2, 3)
+    for name in reversed(names):
+        module = nn.ModuleDict({name: module})
+    return module
+
+
+def load(model, checkpoint):
+    checkpoint.setdefault('meta', {})
+    CheckpointKeysHook().after_load_checkpoint(
+        SimpleNamespace(model=model, _load_from='iter_2.pth'), checkpoint)
+    return checkpoint
+
+
+@pytest.mark.parametrize('names', [('conv',), ('module',), ('conv', 'module')])
+def test_parts_that_were_wrapped_one_by_one(names):
+    """What MMSeparateDistributedDataParallel and a plain Runner leave, and what we do."""
+    model = nn.ModuleDict(dict(generator=nested(*names), discriminator=nested(*names)))
+    ours = {key: value + 1 for key, value in model.state_dict().items()}
+    averages = {'steps': torch.tensor(7), **{f'module.{key}': ours[key] for key in ours}}
+    for inner in ('.', '.module.'):
+        loaded = load(model, dict(
+            state_dict={key.replace('.', inner, 1): value for key, value in ours.items()},
+            ema_state_dict={
+                re.sub(r'(module\.\w+)\.', rf'\1{inner}', key): averages[key] for key in averages}))
+        assert loaded['state_dict'] == ours
+        assert loaded['ema_state_dict'] == averages
+
+
+def test_a_bare_networks_own_module_stays():
+    network = nested('conv', 'module')
+    weights = load(nn.ModuleDict(dict(generator=network)), dict(network.state_dict()))['state_dict']
+    assert list(weights) == ['generator.conv.module.weight', 'generator.conv.module.bias']
