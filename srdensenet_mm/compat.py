@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from importlib import metadata
 
 from .errors import UserError
+from .type_names import type_name
 
 # Package -> (lowest version that works, first version that does not).
 REQUIRED = {
@@ -193,7 +194,7 @@ def init_distributed(cfg) -> None:
     """Join the processes of a launcher on a machine without GPUs.
 
     Concerns mmengine 0.10: its launcher support sets a CUDA device on
-    whatever machine, and its wrapper for data parallelism names one too. A
+    whatever machine, and its wrappers for data parallelism name one too. A
     Runner skips its own initialization where there is a process group
     already, so gloo's is made here, from the launcher's environment. With a
     GPU that environment is only looked at; without a launcher, nothing is.
@@ -244,13 +245,14 @@ def init_distributed(cfg) -> None:
                 f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}: {reason} '
                 '(another PORT, or MASTER_ADDR?)') from error
     wrapper = cfg.get('model_wrapper_cfg') or {}
-    if wrapper.get('type', 'MMDistributedDataParallel') == 'MMDistributedDataParallel':
-        defaults = dict(
+    kind = type_name(wrapper.get('type', 'MMDistributedDataParallel'))
+    if kind == 'MMDistributedDataParallel':
+        wrapper = dict(dict(
             type='MMDistributedDataParallel',
             broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False))
-        cfg.model_wrapper_cfg = dict(defaults, **wrapper)
-        cfg.model_wrapper_cfg.device_ids = None
+            find_unused_parameters=cfg.get('find_unused_parameters', False)), **wrapper)
+    if kind in ('MMDistributedDataParallel', 'MMSeparateDistributedDataParallel'):
+        cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
 
 
 def hide_part_wrappers(model) -> None:

@@ -57,7 +57,7 @@ def make_adversarial_jobs(folder):
     cfg = Config(dict(
         default_scope='mmagic',
         custom_imports=dict(imports=['srdensenet_mm'], allow_failed_imports=False),
-        model_wrapper_cfg=dict(type='MMSeparateDistributedDataParallel', device_ids=None),
+        model_wrapper_cfg=dict(type='MMSeparateDistributedDataParallel'),
         model=dict(
             type='SRGAN', generator=dict(TINY_X4, in_channels=3, out_channels=3),
             discriminator=dict(type='ModifiedVGG', in_channels=3, mid_channels=2),
