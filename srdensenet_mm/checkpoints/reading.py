@@ -147,11 +147,15 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not data:
         raise UserError(f'{path}: is empty, not a checkpoint')
     try:
-        is_safetensors = data[8:9] == b'{'
-        content = _parse_safetensors(data) if is_safetensors else _parse_pickle(data)
+        content = _parse_safetensors(data) if is_safetensors(data) else _parse_pickle(data)
         return _checked(_checkpoint(content), len(data))
     except Misfit as misfit:
         raise UserError(f'{path}: {misfit}') from misfit
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file that starts so, with nine bytes or more, is in safetensors' format."""
+    return start[8:9] == b'{'
 
 
 def _parse_pickle(data: bytes) -> Any:

@@ -1,0 +1,44 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import pytest
+import torch
+from run_tools_here import unique_name
+from tiny_training import TINY_NETWORK, tiny_config
+
+from srdensenet_mm.checkpoints import convert_checkpoint, save_network
+from srdensenet_mm.engine import running
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.models import SRDenseNet
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, config_as_it_is):
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+
+
+def make_network(seed):
+    torch.manual_seed(seed)
+    return SRDenseNet(**{key: value for key, value in TINY_NETWORK.items() if key != 'type'})
+
+
+def config(folder, **options):
+    path = tiny_config(folder, max_iters=4, interval=4, num_workers=0)
+    name, value = unique_name().split('=')
+    return running.load_config(str(path), str(folder / 'work'), {name: value, **options})
+
+
+def test_a_training_begins_with_no_safetensors_but_a_test_reads_them(tmp_path):
+    network, path = make_network(1), tmp_path / 'network.safetensors'
+    save_network(network, path)
+    save_network(network, tmp_path / 'same.pth')
+    for options, resume in ((dict(load_from=str(path)), False), ({}, str(path))):
+        with pytest.raises(UserError, match=f'{path}: is a safetensors.*convert_checkpoint.py '
+                                            f'{path} {tmp_path}/network.pth'):
+            running.train(config(tmp_path, **options), resume)
+    assert not (tmp_path / 'work').exists()
+    convert_checkpoint(path, tmp_path / 'network.pth')
+    loaded = running.train(config(tmp_path, **{
+        'load_from': str(tmp_path / 'network.pth'), 'optim_wrapper.optimizer.lr': 0.}))
+    for key, value in loaded.model.generator.state_dict().items():
+        assert torch.equal(value, network.state_dict()[key])
+    scores = [running.test(config(tmp_path), str(file)) for file in (path, tmp_path / 'same.pth')]
+    assert scores[0] == scores[1]
