@@ -162,7 +162,7 @@ def enable_amp(cfg, dtype: str = 'auto') -> None:
         kind = wrapper.get('type', 'OptimWrapper')
         kind = kind if isinstance(kind, str) else kind.__name__
         if kind.split('.')[-1] == 'OptimWrapper':
-            wrapper['type'] = 'AutocastOptimWrapper'
+            wrapper['type'] = 'mmagic.AutocastOptimWrapper'  # whatever the default scope
             wrapper['dtype'] = dtype
         elif kind.split('.')[-1] not in ('AmpOptimWrapper', 'AutocastOptimWrapper'):
             where = f'optim_wrapper.{name}' if name else 'optim_wrapper'

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmagic.registry import DATASETS
 from PIL import ExifTags, Image
 
-from srdensenet_mm.datasets.checked_pictures import SKIP_HELP, CheckedPictures, size_fault
+from srdensenet_mm.datasets.checked_pictures import SKIP_HELP, size_fault
 from srdensenet_mm.datasets.picture_files import find_pictures
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.type_names import type_name
@@ -203,12 +203,12 @@ def name_bad_pictures(dataset: dict, scale: int | None, is_training: bool) -> di
             ``on_bad_image='skip'`` of the dataset.
 
     Returns:
-        dict: :class:`CheckedPictures` around it.
+        dict: A :class:`~srdensenet_mm.datasets.CheckedPictures` around it.
     """
     dataset = dict(dataset)
     choice = dataset.pop('on_bad_image', 'raise')
     if not is_training and choice != 'raise':
         raise UserError(f'on_bad_image={choice!r} is for training: a score counts all pictures')
     return dict(
-        type=CheckedPictures.__name__, dataset=dataset, scale=scale, on_bad_image=choice,
+        type='mmagic.CheckedPictures', dataset=dataset, scale=scale, on_bad_image=choice,
         hint=SKIP_HELP if is_training else f'({_AGAIN})')

@@ -51,10 +51,10 @@ class LumaEditModel(BaseEditModel):
                                  'networks on luma, 1 channel; train those on RGB with '
                                  "type='BaseEditModel'")
         if data_preprocessor is None:
-            data_preprocessor = dict(type='DataPreprocessor', mean=[0.], std=[255.])
+            data_preprocessor = dict(type='mmagic.DataPreprocessor', mean=[0.], std=[255.])
         if isinstance(data_preprocessor, dict):
-            # The base class would look in MMEngine's registry, which knows
-            # MMagic's preprocessor only where 'mmagic' is the default scope.
+            # The base class would look in MMEngine's registry, which knows a
+            # 'DataPreprocessor' only where 'mmagic' is the default scope.
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(
             generator=generator,

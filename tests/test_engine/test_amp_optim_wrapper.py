@@ -135,8 +135,8 @@ def test_enable_amp_reaches_every_wrapper():
         discriminator=dict(type='AmpOptimWrapper', optimizer=optimizer))))
     for cfg in (single, untyped, several):
         enable_amp(cfg)
-    assert single.optim_wrapper.type == untyped.optim_wrapper.type == 'AutocastOptimWrapper'
-    assert several.optim_wrapper.generator.type == 'AutocastOptimWrapper'
+    assert single.optim_wrapper.type == untyped.optim_wrapper.type == 'mmagic.AutocastOptimWrapper'
+    assert several.optim_wrapper.generator.type == 'mmagic.AutocastOptimWrapper'
     assert several.optim_wrapper.discriminator.type == 'AmpOptimWrapper'
     assert several.optim_wrapper.constructor == 'MultiOptimWrapperConstructor'
 

@@ -428,6 +428,27 @@ def test_a_bad_pair_can_be_skipped(place, workers):
     assert (place / 'work/iter_12.pth').exists()
 
 
+def test_another_scope_trains(place):
+    """Of what the tools and the model add to a config, nothing needs MMagic's scope."""
+    loader = pairs_for_training(place)
+    loader['dataset']['type'] = 'mmagic.BasicImageDataset'
+    for step in loader['dataset']['pipeline']:
+        step['type'] = f'mmagic.{step["type"]}'
+    write_config(
+        place / 'config.py', default_scope='mmengine', train_dataloader=loader,
+        model=dict(type='mmagic.LumaEditModel', generator=dict(type='mmagic.SRDenseNet', **NETWORK),
+                   pixel_loss=dict(type='mmagic.L1Loss')),
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=2),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2)))
+    for mixed in ([], ['--amp']):
+        status, _, err = call_tool('train', *mixed, *arguments(place))
+        assert status == 0, err
+        (place / 'work/iter_2.pth').unlink()
+    write(place / 'LR/bild 0.png', make_rgb(0, 5, 6))
+    write(place / 'LR/bild 1.png', make_rgb(0, 5, 6))
+    assert 'bild' in refused('train', *arguments(place))
+
+
 def test_every_sort_of_picture_is_scored(place):
     """What a twin holds is read as MMagic reads it; GT of equal content scores the same."""
     good = write_good(place / 'corpus')
