@@ -26,6 +26,27 @@ def config(folder, **options):
     return running.load_config(str(path), str(folder / 'work'), {name: value, **options})
 
 
+def test_the_text_of_a_config_in_a_checkpoint_is_not_run(tmp_path):
+    running.train(config(tmp_path))
+    hostile, trace = tmp_path / 'hostile.pth', tmp_path / 'trace'
+    content = torch.load(tmp_path / 'work/iter_4.pth', weights_only=True)
+    content['meta']['config'] = f'x = open({str(trace)!r}, "w").close()\n'
+    torch.save(content, hostile)
+    running.train(config(tmp_path, **{'train_cfg.max_iters': 5}), resume=str(hostile))
+    assert not trace.exists()
+
+
+def test_the_given_checkpoint_is_scored_whatever_a_training_would_begin_with(tmp_path):
+    for seed, name in enumerate(('given', 'other')):
+        save_network(make_network(seed), tmp_path / f'{name}.pth')
+    alone = {name: running.test(config(tmp_path), str(tmp_path / f'{name}.pth'))['PSNR']
+             for name in ('given', 'other')}
+    assert alone['given'] != alone['other']
+    for resume in (False, True):
+        cfg = config(tmp_path, load_from=str(tmp_path / 'other.pth'), resume=resume)
+        assert running.test(cfg, str(tmp_path / 'given.pth'))['PSNR'] == alone['given']
+
+
 def test_a_training_begins_with_no_safetensors_but_a_test_reads_them(tmp_path):
     network, path = make_network(1), tmp_path / 'network.safetensors'
     save_network(network, path)
