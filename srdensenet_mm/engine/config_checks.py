@@ -45,7 +45,10 @@ def resolve_config(name: str) -> str:
             raise UserError(f'{name}: no such config file{hint}')
         return name
     package, _, relative = name.partition('::')
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # no parent package, or no name of one
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f'{name}: the package {package!r} is not installed')
     path = Path(spec.submodule_search_locations[0]) / '.mim' / 'configs' / relative
