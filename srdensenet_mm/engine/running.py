@@ -93,9 +93,11 @@ def train(cfg: Config,
         from .amp_optim_wrapper import enable_amp
         enable_amp(cfg)
     if auto_scale_lr:
-        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise UserError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config: '
-                            'add auto_scale_lr = dict(base_batch_size=16)')
+        base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+        if not isinstance(base, (int, float)) or base <= 0:
+            raise UserError('--auto-scale-lr needs a positive auto_scale_lr.base_batch_size in the '
+                            f'config, which has {base!r}: set auto_scale_lr = '
+                            'dict(base_batch_size=16)')
         cfg.auto_scale_lr.enable = True
     if not torch.cuda.is_available():
         keep_freed_memory()

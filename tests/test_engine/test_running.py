@@ -47,6 +47,14 @@ def test_the_given_checkpoint_is_scored_whatever_a_training_would_begin_with(tmp
         assert running.test(cfg, str(tmp_path / 'given.pth'))['PSNR'] == alone['given']
 
 
+@pytest.mark.parametrize('setting', [{}, dict(base_batch_size=0), dict(base_batch_size='many')])
+def test_a_rate_is_scaled_by_a_positive_number(tmp_path, setting):
+    cfg = config(tmp_path, auto_scale_lr=dict(setting, _delete_=True))
+    with pytest.raises(UserError, match=r'positive auto_scale_lr\.base_batch_size.* has '
+                                        f'{setting.get("base_batch_size")!r}'):
+        running.train(cfg, auto_scale_lr=True)
+
+
 def test_a_training_begins_with_no_safetensors_but_a_test_reads_them(tmp_path):
     network, path = make_network(1), tmp_path / 'network.safetensors'
     save_network(network, path)
