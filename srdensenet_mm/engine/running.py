@@ -28,8 +28,6 @@ from .loading import CheckpointKeysHook, load_for_test, networks_of, unwrapped
 from .save_on_signal_hook import SaveOnSignalHook
 from .work_folder import begin_anew, find_whole_checkpoint
 
-_AVERAGING_HOOKS = ('EMAHook', 'ExponentialMovingAverageHook')
-
 
 def load_config(config: str,
                 work_dir: str | None = None,
@@ -172,9 +170,6 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     read_checkpoint(checkpoint)  # what cannot be read is refused before anything is built
     cfg.load_from, cfg.resume = None, False
     cfg.model = without_perceptual_loss(cfg.model)
-    # The weights to test are the averages already, where there are any.
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or []
-                        if hook['type'] not in _AVERAGING_HOOKS]
     runner = build_runner(cfg)
     _check_self_ensemble(cfg, runner.model)
     load_for_test(runner.model, checkpoint)

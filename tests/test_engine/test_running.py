@@ -47,6 +47,23 @@ def test_the_given_checkpoint_is_scored_whatever_a_training_would_begin_with(tmp
         assert running.test(cfg, str(tmp_path / 'given.pth'))['PSNR'] == alone['given']
 
 
+def test_averages_are_scored_as_the_checkpoint_holds_them(tmp_path):
+    """Whatever averages them: the weights that are loaded are the averages already."""
+    running.train(config(tmp_path))
+    path = tmp_path / 'work/iter_4.pth'
+    content = torch.load(path, weights_only=True)
+    mmagics = dict(type='mmagic.ExponentialMovingAverageHook', module_keys='generator_ema')
+    hooks = [[], [dict(type='EMAHook')], [dict(type='EMAHook', update_buffers=True)], [mmagics]]
+    scores = [running.test(config(tmp_path, custom_hooks=each), str(path)) for each in hooks]
+    assert scores[1:] == scores[:1] * 3
+    content['state_dict'] = {key.removeprefix('module.'): value
+                             for key, value in content.pop('ema_state_dict').items()
+                             if key.startswith('module.')}
+    torch.save(content, tmp_path / 'as_trained.pth')
+    as_trained = running.test(config(tmp_path), str(tmp_path / 'as_trained.pth'))
+    assert abs(as_trained['PSNR'] - scores[0]['PSNR']) > 0.01
+
+
 @pytest.mark.parametrize('setting', [{}, dict(base_batch_size=0), dict(base_batch_size='many')])
 def test_a_rate_is_scaled_by_a_positive_number(tmp_path, setting):
     cfg = config(tmp_path, auto_scale_lr=dict(setting, _delete_=True))
