@@ -57,6 +57,3 @@ class ResumableSampler(Sampler):
     def __len__(self) -> int:
         """The dataset's length; the stream itself has no end."""
         return self.size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Does nothing: the stream goes on by itself."""
