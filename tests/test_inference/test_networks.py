@@ -207,7 +207,8 @@ model = dict(type={kind}, generator=dict(
 
 def test_a_whole_model_is_no_network():
     # Its own way from RGB to luma would come on top of the Upscaler's.
-    model = LumaEditModel(generator=dict(type='SRDenseNet'), pixel_loss=dict(type='L1Loss'))
+    model = LumaEditModel(generator=dict(type='mmagic.SRDenseNet', num_blocks=1),
+                          pixel_loss=dict(type='mmagic.L1Loss'))
     with pytest.raises(UserError, match='LumaEditModel is a whole model.*give .* model.generator'):
         Upscaler(model, device='cpu')
 
