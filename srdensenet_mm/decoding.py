@@ -138,10 +138,10 @@ def _of_full_range(pixels: np.ndarray, highest: int, plain: bool = False) -> np.
 
 
 def _sun_raster(path: str | Path, data: bytes, flags: int) -> np.ndarray:
-    depth, map_type = data[12:16], data[24:28]
-    if any(map_type) or depth not in (b'\0\0\0\1', b'\0\0\0\x08'):
+    depth, map_type = (int.from_bytes(data[i:i + 4], 'big') for i in (12, 24))
+    if map_type or depth not in (1, 8):
         return _by_opencv(path, data, flags)
-    if depth == b'\0\0\0\1':
+    if depth == 1:
         raise UserError(f'{path}: is a Sun raster of 1 bit without a colour map, which would come '
                         'out in one colour: convert it to PNG')
     # Gray. Read as gray, it would go through a colour map of zeros.

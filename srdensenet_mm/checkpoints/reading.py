@@ -6,7 +6,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,11 @@ class Checkpoint:
             weights where there are any), by whatever layout's names.
         meta (dict): Plain Python types. ``network`` (config) and ``colour``
             only where the file says so.
+        is_safetensors (bool): Whether the file is in that format.
     """
     weights: dict[str, Tensor]
     meta: dict[str, Any] = field(default_factory=dict)
+    is_safetensors: bool = False
 
 
 def load_network(path: str | Path,
@@ -146,16 +148,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f'{path}: cannot be read ({reason})') from error
     if not data:
         raise UserError(f'{path}: is empty, not a checkpoint')
+    is_safetensors = data[8:9] == b'{'
     try:
-        content = _parse_safetensors(data) if is_safetensors(data) else _parse_pickle(data)
-        return _checked(_checkpoint(content), len(data))
+        content = _parse_safetensors(data) if is_safetensors else _parse_pickle(data)
+        checkpoint = _checked(_checkpoint(content), len(data))
     except Misfit as misfit:
         raise UserError(f'{path}: {misfit}') from misfit
-
-
-def is_safetensors(start: bytes) -> bool:
-    """Whether a file that starts so, with nine bytes or more, is in safetensors' format."""
-    return start[8:9] == b'{'
+    return replace(checkpoint, is_safetensors=is_safetensors)
 
 
 def _parse_pickle(data: bytes) -> Any:

@@ -10,6 +10,7 @@ from torch import nn
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.processor import cpu_has_bf16
+from srdensenet_mm.type_names import type_name
 
 _DTYPES = {
     'bf16': torch.bfloat16,
@@ -161,10 +162,10 @@ def enable_amp(cfg, dtype: str = 'auto') -> None:
             continue  # the constructor's name beside the wrappers
         kind = wrapper.get('type', 'OptimWrapper')
         kind = kind if isinstance(kind, str) else kind.__name__
-        if kind.split('.')[-1] == 'OptimWrapper':
+        if type_name(kind) == 'OptimWrapper':
             wrapper['type'] = 'mmagic.AutocastOptimWrapper'  # whatever the default scope
             wrapper['dtype'] = dtype
-        elif kind.split('.')[-1] not in ('AmpOptimWrapper', 'AutocastOptimWrapper'):
+        elif type_name(kind) not in ('AmpOptimWrapper', 'AutocastOptimWrapper'):
             where = f'optim_wrapper.{name}' if name else 'optim_wrapper'
             raise UserError(f'--amp: {where}.type={kind!r} is not known to work in mixed '
                              "precision: set it to 'OptimWrapper' or 'AutocastOptimWrapper'")

@@ -5,6 +5,7 @@ import re
 from mmagic.registry import HOOKS
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from srdensenet_mm.checkpoints.reading import read_checkpoint, strip_wrappers
@@ -45,6 +46,13 @@ def load_for_test(model: nn.Module, path: str) -> None:
 def unwrapped(model: nn.Module) -> nn.Module:
     """A model without what trains it on several processes."""
     return model.module if is_model_wrapper(model) else model
+
+
+def wrappers_of(optim_wrapper) -> dict[str | None, OptimWrapper]:
+    """The Runner's optimizers by the names of what they train; a single one has none."""
+    if hasattr(optim_wrapper, 'optim_wrappers'):
+        return dict(optim_wrapper.items())
+    return {None: optim_wrapper}
 
 
 def networks_of(model: nn.Module) -> list[nn.Module]:
@@ -123,14 +131,13 @@ def _strip_part_wrappers(
 
 
 def _check_optimizers(runner, checkpoint: dict, path: str) -> None:
-    wrapper, changes = runner.optim_wrapper, []
-    parts = (wrapper, checkpoint['optimizer'], runner.param_schedulers,
-             checkpoint.get('param_schedulers'))
-    for name in wrapper.optim_wrappers if hasattr(wrapper, 'optim_wrappers') else [None]:
-        one, saved, schedulers, saved_schedulers = (
+    changes = []
+    parts = (checkpoint['optimizer'], runner.param_schedulers, checkpoint.get('param_schedulers'))
+    for name, wrapper in wrappers_of(runner.optim_wrapper).items():
+        saved, schedulers, saved_schedulers = (
             part if name is None else part[name] if name in (part or ()) else None
             for part in parts)
-        optimizer = getattr(one, 'optimizer', None)
+        optimizer = getattr(wrapper, 'optimizer', None)
         if optimizer is not None and 'param_groups' in (saved or ()):
             check_optimizer(optimizer, saved, path)
             changes += schedule_changes(

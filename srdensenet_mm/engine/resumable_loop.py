@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from srdensenet_mm.errors import UserError
 
+from .loading import wrappers_of
 from .resumable_sampler import ResumableSampler
 from .sample_seeds import SeededDataset, derive_seed, seed_generators
 
@@ -100,9 +101,8 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
             if isinstance(hook, CheckpointHook) and not hook.by_epoch:
                 intervals += [('default_hooks.checkpoint.interval', hook.interval),
                               ('default_hooks.checkpoint.save_begin', hook.save_begin)]
-        wrapper = self.runner.optim_wrapper
-        for one in wrapper.values() if hasattr(wrapper, 'optim_wrappers') else [wrapper]:
-            counts = getattr(one, '_accumulative_counts', 1)
+        for wrapper in wrappers_of(self.runner.optim_wrapper).values():
+            counts = getattr(wrapper, '_accumulative_counts', 1)
             for name, value in intervals:
                 # At the end, a step is made of what there is.
                 if 0 < value < self.max_iters and value % counts:

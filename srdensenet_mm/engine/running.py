@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
-from srdensenet_mm.checkpoints.reading import is_safetensors, read_checkpoint
+from srdensenet_mm.checkpoints.reading import read_checkpoint
 from srdensenet_mm.compat import hide_part_wrappers, init_distributed, keep_freed_memory
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, make_folder
@@ -140,14 +140,13 @@ def _choose_checkpoint(cfg: Config, resume: bool | str) -> dict:
             print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training from the start')
     if cfg.get('load_from') and '://' not in cfg.load_from:
         # Refuses what is damaged, or more than data.
-        meta = read_checkpoint(cfg.load_from).meta
-        with open(cfg.load_from, 'rb') as file:
-            if is_safetensors(file.read(9)):
-                pth = Path(cfg.load_from).with_suffix('.pth')
-                raise UserError(f'{cfg.load_from}: is a safetensors file, which the Runner cannot '
-                                'begin with: python tools/convert_checkpoint.py '
-                                f'{cfg.load_from} {pth}, then --cfg-options load_from={pth}')
-        return meta
+        checkpoint = read_checkpoint(cfg.load_from)
+        if checkpoint.is_safetensors:
+            pth = Path(cfg.load_from).with_suffix('.pth')
+            raise UserError(f'{cfg.load_from}: is a safetensors file, which the Runner cannot '
+                            'begin with: python tools/convert_checkpoint.py '
+                            f'{cfg.load_from} {pth}, then --cfg-options load_from={pth}')
+        return checkpoint.meta
     return {}
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from srdensenet_mm.errors import UserError
 
+from .loading import wrappers_of
 from .safe_checkpoint_hook import SafeCheckpointHook
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -164,6 +165,4 @@ def _alike_on_all(val_loop) -> bool:
 
 
 def _whole_step(runner) -> bool:
-    wrappers = runner.optim_wrapper
-    wrappers = wrappers.values() if hasattr(wrappers, 'optim_wrappers') else [wrappers]
-    return all(wrapper.should_update() for wrapper in wrappers)
+    return all(wrapper.should_update() for wrapper in wrappers_of(runner.optim_wrapper).values())

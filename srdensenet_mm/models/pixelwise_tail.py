@@ -11,7 +11,7 @@ picture and added up. The wide maps at output resolution, 1 GiB at 1024x1024,
 need never exist at once.
 """
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 import torch.nn.functional as F
@@ -33,13 +33,14 @@ def can_be_pixelwise(upsampler: nn.Module) -> bool:
         deconv.kernel_size == deconv.stride for deconv in upsampler.deconvs)
 
 
-def pixelwise_tail(x: Tensor, deconvs: nn.ModuleList, conv_last: nn.Conv2d) -> Tensor:
+def pixelwise_tail(x: Tensor, deconvs: Collection[nn.ConvTranspose2d],
+                   conv_last: nn.Conv2d) -> Tensor:
     """Compute ``conv_last`` of the deconvolutions (each with ReLU) of ``x``.
 
     Args:
         x (Tensor): The bottleneck's maps, shape (N, C, H, W), float.
-        deconvs (nn.ModuleList): Deconvolutions with kernel = stride; there may
-            be none.
+        deconvs (Collection[nn.ConvTranspose2d]): Those with kernel = stride, a
+            module list or a sequence; there may be none.
         conv_last (nn.Conv2d): The last convolution, 3x3 with padding 1.
 
     Returns:

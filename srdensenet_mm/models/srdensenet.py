@@ -239,7 +239,7 @@ class SRDenseNet(BaseModule):
         if torch.is_grad_enabled() or torch.jit.is_tracing():
             return self.conv_last(x)
         # For the digits of its sums, which a convolution in 16 bits would round.
-        return pixelwise_tail(x, nn.ModuleList(), self.conv_last)
+        return pixelwise_tail(x, (), self.conv_last)
 
     def _checkpointed(self, function, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad:
