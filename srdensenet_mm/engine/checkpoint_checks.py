@@ -179,7 +179,8 @@ def check_averages(checkpoint: dict, has_ema: bool, path: str) -> None:
 
 
 def foreign_hint(found: dict[str, Tensor]) -> str:
-    """What to add to a message where keys may be another implementation's."""
-    if any(key.startswith(('conv1.', 'dcb', 'conv.conv', 'dense_blocks.')) for key in found):
+    """What to add to a message where keys, a network's or a model's, may be of another layout."""
+    # Blocks alone are told by their names: other networks have a conv1 too.
+    if any(key.removeprefix('generator.').startswith(('dcb', 'dense_blocks.')) for key in found):
         return "; convert another implementation's first: tools/convert_checkpoint.py"
     return ' (another upscale_factor or depth?)'

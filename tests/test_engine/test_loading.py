@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from srdensenet_mm.checkpoints.layouts import LAYOUT_A, LAYOUT_B, OURS
 from srdensenet_mm.engine import CheckpointKeysHook
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.models import SRDenseNet
 
 
 def nested(*names):
@@ -43,3 +46,15 @@ def test_a_bare_networks_own_module_stays():
     network = nested('conv', 'module')
     weights = load(nn.ModuleDict(dict(generator=network)), dict(network.state_dict()))['state_dict']
     assert list(weights) == ['generator.conv.module.weight', 'generator.conv.module.bias']
+
+
+@pytest.mark.parametrize(('layout', 'hint'), [
+    (LAYOUT_A, 'tools/convert_checkpoint.py'), (LAYOUT_B, 'tools/convert_checkpoint.py'),
+    (OURS, 'another upscale_factor or depth')])
+def test_weights_that_do_not_fit_are_told_from_another_implementations(layout, hint):
+    small = dict(num_blocks=1, num_layers=2, growth_rate=2, bottleneck_channels=2)
+    model = nn.ModuleDict(dict(generator=SRDenseNet(mid_channels=3, **small)))
+    weights = {layout.from_ours(key): value[None] for key, value in
+               model['generator'].state_dict().items()}
+    with pytest.raises(UserError, match=f'iter_2.pth: not one key and shape fits.*{hint}'):
+        load(model, weights)
