@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from srdensenet_mm.datasets.resident_patches import ResidentPatches
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.type_names import type_name
 
 from .resumable_loop import NotStarted, ResumableIterTrainLoop
 
@@ -248,12 +249,12 @@ def check_capturable(optimizer: Optimizer) -> None:
 def _check_pipeline(dataset: dict) -> None:
     """Refuse a dataset that is not as :data:`_PIPELINE` says."""
     pipeline = dataset.get('pipeline') or []
-    kinds = tuple(step.get('type') for step in pipeline)
-    flips = {step.get('direction'): step.get('flip_ratio') for step in pipeline
-             if step.get('type') == 'Flip'}
-    ratios = [step.get('transpose_ratio') for step in pipeline
-              if step.get('type') == 'RandomTransposeHW']
-    if (dataset.get('type') != 'HRFolderDataset' or kinds != _PIPELINE
+    kinds = tuple(type_name(step.get('type')) for step in pipeline)
+    flips = {step.get('direction'): step.get('flip_ratio')
+             for step, kind in zip(pipeline, kinds, strict=True) if kind == 'Flip'}
+    ratios = [step.get('transpose_ratio')
+              for step, kind in zip(pipeline, kinds, strict=True) if kind == 'RandomTransposeHW']
+    if (type_name(dataset.get('type')) != 'HRFolderDataset' or kinds != _PIPELINE
             or flips != dict(horizontal=0.5, vertical=0.5) or ratios != [0.5]):
         raise UserError('train_dataloader.dataset: GraphedTrainLoop draws patches itself, as '
                         'configs/_base_/datasets/hr_folders_train.py does (HRFolderDataset, '

@@ -9,6 +9,7 @@ from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import DataLoader, Dataset
 
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.type_names import type_name
 
 from .loading import wrappers_of
 from .resumable_sampler import ResumableSampler
@@ -153,7 +154,7 @@ class NotStarted:
 
 def _resumable(cfg: dict) -> dict:
     sampler = cfg.get('sampler') or {}
-    kind = sampler.get('type', 'InfiniteSampler')
+    kind = type_name(sampler.get('type', 'InfiniteSampler'))
     if 'batch_sampler' in cfg or kind not in _REPLACED_SAMPLERS:
         raise UserError(f'train_dataloader: ResumableIterTrainLoop cannot resume the sampler '
                         f"{cfg.get('batch_sampler', sampler)}: use sampler="

@@ -12,6 +12,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import DefaultScope
 
+from srdensenet_mm.datasets import HRFolderDataset
 from srdensenet_mm.engine import AutocastOptimWrapper, MuonWithAdam
 from srdensenet_mm.engine.graphed_loop import GraphedStep, GraphedTrainLoop, check_capturable
 from srdensenet_mm.engine.running import load_config, train
@@ -186,6 +187,16 @@ def test_other_data_is_refused(small_recipe, change, message):
     cfg.train_dataloader.dataset.update(change)
     with pytest.raises(UserError, match=message):
         train(cfg)
+
+
+def test_data_is_known_however_its_types_are_named(small_recipe):
+    cfg = small_recipe('scoped')
+    cfg.train_dataloader.dataset.type = HRFolderDataset
+    for step in cfg.train_dataloader.dataset.pipeline:
+        step.type = f'mmagic.{step.type}'
+    runner = SimpleNamespace(model=luma_model(), visualizer=SimpleNamespace())
+    loop = GraphedTrainLoop(runner, cfg.train_dataloader, max_iters=1)
+    assert loop.patches.gt_patch_size == 24
 
 
 def test_steps_per_iter_is_checked(small_recipe):

@@ -1,8 +1,10 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+from itertools import islice
 from types import SimpleNamespace
 
 import pytest
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from srdensenet_mm.engine import ResumableIterTrainLoop, ResumableSampler
@@ -39,3 +41,20 @@ def test_it_validates_when_it_should():
 def test_a_data_loader_that_cannot_be_resumed_is_refused(loader, named):
     with pytest.raises(UserError, match=f'train_dataloader: .*{named}'):
         ResumableIterTrainLoop(SimpleNamespace(), loader, max_iters=12)
+
+
+@pytest.mark.parametrize('kind', ['InfiniteSampler', 'mmengine.InfiniteSampler', InfiniteSampler])
+def test_a_sampler_is_replaced_however_its_type_is_named(kind):
+    runner = SimpleNamespace(
+        build_dataloader=Runner.build_dataloader, seed=3, _randomness_cfg={})
+    cfg = dict(batch_size=2, num_workers=0, dataset=range(8),
+               sampler=dict(type=kind, shuffle=False))
+    loop = ResumableIterTrainLoop(runner, cfg, max_iters=12)
+    assert isinstance(loop.dataloader.sampler, ResumableSampler)
+    assert list(islice(loop.dataloader, 2)) == [[0, 1], [2, 3]]
+
+
+def test_a_sampler_that_cannot_be_resumed_is_refused():
+    runner = SimpleNamespace(build_dataloader=None)
+    with pytest.raises(UserError, match='cannot resume the sampler .*RandomSampler'):
+        ResumableIterTrainLoop(runner, dict(sampler=dict(type='RandomSampler')), max_iters=12)
