@@ -9,7 +9,8 @@ import torch
 from mmagic.registry import MODELS
 from torch import Tensor, nn
 
-from ..models import DeconvUpsampler, DenseBlock, SRDenseNet
+from ..models import SRDenseNet
+from ..models.srdensenet import has_stock_parts
 from .layouts import OURS, Layout, Misfit
 
 CHANNELS = {'y': 1, 'rgb': 3}
@@ -101,8 +102,7 @@ def network_config(network: SRDenseNet) -> dict[str, Any]:
         ValueError: The network is of another class or has foreign parts, which
             cannot be read off it.
     """
-    if type(network) is not SRDenseNet or type(network.upsampler) is not DeconvUpsampler or any(
-            type(block) is not DenseBlock for block in network.blocks):
+    if not has_stock_parts(network):
         raise ValueError('the architecture of a network with foreign parts cannot be read off it: '
                          'give its config')
     deconv = network.upsampler.deconvs[0]

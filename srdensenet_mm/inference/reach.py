@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from srdensenet_mm.models.deconv_upsampler import DeconvUpsampler
-from srdensenet_mm.models.dense_block import DenseBlock
-from srdensenet_mm.models.srdensenet import SRDenseNet
+from srdensenet_mm.models.srdensenet import SRDenseNet, has_stock_parts
 
 # A probed network that looks further than this has the whole picture at once.
 FARTHEST = 384
@@ -15,9 +13,9 @@ _PROBE_ROWS = 16
 def reach(network: nn.Module, in_channels: int = 1, scale: int = 1) -> int | None:
     """The LR pixels to each side that an output pixel depends on.
 
-    For SRDenseNet it follows from the structure: 1 of the first convolution, 1
-    of every layer of every block, and what upsampling and the last convolution
-    take. Any other network is probed, see :func:`probed_reach`.
+    For SRDenseNet it follows from the structure, given the stock parts: 1 of
+    the first convolution, 1 of every layer of every block, and what upsampling
+    and the last convolution take. Any other network is probed, see :func:`probed_reach`.
 
     Args:
         network (nn.Module): The bare network.
@@ -28,10 +26,7 @@ def reach(network: nn.Module, in_channels: int = 1, scale: int = 1) -> int | Non
         int, optional: The reach; None where tiles cannot be exact (global
         attention or pooling, windows).
     """
-    stock = (
-        type(network) is SRDenseNet and type(network.upsampler) is DeconvUpsampler
-        and all(type(block) is DenseBlock for block in network.blocks))
-    if not stock:
+    if not has_stock_parts(network):
         return probed_reach(network, in_channels, scale)
     layers = [network.conv_first, *(conv for block in network.blocks for conv in block.layers)]
     return sum(conv.padding[0] for conv in layers) + _tail_reach(network)

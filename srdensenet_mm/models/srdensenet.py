@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .autocast import is_autocast
+from .deconv_upsampler import DeconvUpsampler
 from .dense_block import DenseBlock
 from .pixelwise_tail import can_be_pixelwise, pixelwise_tail
 
@@ -245,6 +246,15 @@ class SRDenseNet(BaseModule):
         if self.with_cp and x.requires_grad:
             return checkpoint(function, x, use_reentrant=False)
         return function(x)
+
+
+def has_stock_parts(network: nn.Module) -> bool:
+    """Whether a network is an SRDenseNet of our own blocks and upsampler.
+
+    Its modules then tell all about it. Subclasses may compute something else.
+    """
+    return (type(network) is SRDenseNet and type(network.upsampler) is DeconvUpsampler
+            and all(type(block) is DenseBlock for block in network.blocks))
 
 
 def _check_positive(**values: int) -> None:
