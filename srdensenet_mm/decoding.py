@@ -21,11 +21,6 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from srdensenet_mm.errors import UserError
 
-# Of the formats that OpenCV reads on every platform.
-EXTENSIONS = frozenset({
-    '.png', '.jpg', '.jpeg', '.jpe', '.jp2', '.bmp', '.dib', '.tif', '.tiff', '.webp', '.ppm',
-    '.pgm', '.pbm', '.pnm', '.ras', '.sr'
-})
 _PILLOW = threading.RLock()
 _TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _SUN_SIGNATURE = b'\x59\xa6\x6a\x95'

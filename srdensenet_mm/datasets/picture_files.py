@@ -1,15 +1,16 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Finding pictures in folders, and decoding them into 8-bit RGB."""
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from mmengine.fileio import get
 
-from srdensenet_mm.decoding import EXTENSIONS, decode
+from srdensenet_mm.decoding import decode
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.picture_folders import EXTENSIONS, walk_pictures
 
 # By the number of channels.
 _TO_RGB = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
@@ -40,31 +41,15 @@ def find_pictures(folders: str | Path | Sequence[str | Path]) -> list[Path]:
         if not os.path.isdir(folder):
             raise UserError(f'{folder}: no such folder; it is to hold high-resolution pictures '
                             '(PNG, JPEG, ...), in folders of their own if you like')
-        inside = sorted(_walk(folder))
+        try:
+            inside = sorted(walk_pictures(folder))
+        except OSError as error:
+            raise UserError(f'{error.filename}: cannot be listed ({error.strerror})') from error
         if not inside:
             raise UserError(f'{folder}: holds no picture; put high-resolution pictures into it '
                             f'({", ".join(sorted(EXTENSIONS))})')
         found.extend(inside)
     return found
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    entered = set()
-    for root, subfolders, files in os.walk(folder, followlinks=True, onerror=_cannot_list):
-        real = os.path.realpath(root)
-        if real in entered:
-            subfolders.clear()
-            continue
-        entered.add(real)
-        # Sorted: which of two ways to one folder is taken must not be the file system's whim.
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
-        for name in files:
-            if not name.startswith('.') and Path(name).suffix.lower() in EXTENSIONS:
-                yield Path(root) / name
-
-
-def _cannot_list(error: OSError) -> None:
-    raise UserError(f'{error.filename}: cannot be listed ({error.strerror})') from error
 
 
 def read_rgb(path: str | Path) -> np.ndarray:

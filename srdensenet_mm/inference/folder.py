@@ -3,16 +3,16 @@
 import errno
 import glob
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from srdensenet_mm.decoding import EXTENSIONS
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import make_folder, same_file
+from srdensenet_mm.picture_folders import EXTENSIONS, is_picture, walk_pictures
 
 from .image_io import Picture, picture_pixels, read_picture, write_png
 
@@ -102,7 +102,8 @@ def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:
         if os.path.realpath(path) == os.path.realpath(out):
             raise UserError(f'{given}: is the --out folder as well; the next run would take its '
                             'results for pictures, choose another')
-        root, found = path, _walk(path, out)
+        # Results of an earlier run are not pictures to upscale.
+        root, found = path, walk_pictures(path, left_out=out)
     elif os.path.exists(path) or not glob.has_magic(given):
         # A file that is not there, or out of reach, is reported with the others that fail.
         return [(path, Path(path.name))]
@@ -114,8 +115,12 @@ def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:
             fixed.append(part)
         root = Path(*fixed)
         found = (Path(name) for name in glob.glob(given, recursive=True)
-                 if os.path.isfile(name) and not _is_result(name, out, root))
-    pictures = sorted(file for file in found if file.suffix.lower() in EXTENSIONS)
+                 if is_picture(Path(name)) and os.path.isfile(name)
+                 and not _is_result(name, out, root))
+    try:
+        pictures = sorted(found)
+    except OSError as error:
+        raise UserError(f'{error.filename}: cannot be read ({error.strerror})') from error
     if not pictures:
         raise UserError(f'{given}: no picture there (looked for {" ".join(sorted(EXTENSIONS))})')
     return [(file, file.relative_to(root)) for file in pictures]
@@ -126,22 +131,6 @@ def _is_result(name: str, out: Path, root: Path) -> bool:
     real, inside = os.path.realpath(out), os.path.realpath(root)
     return real != inside and real.startswith(os.path.join(inside, '')) and (
         os.path.realpath(name).startswith(os.path.join(real, '')))
-
-
-def _walk(root: Path, out: Path) -> Iterable[Path]:
-    def refuse(error: OSError):
-        raise UserError(f'{error.filename}: cannot be read ({error.strerror})') from error
-
-    # A link may lead back; results of an earlier run are not pictures to upscale.
-    seen = {os.path.realpath(out)}
-    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        here = os.path.realpath(folder)
-        if here in seen:
-            folders.clear()
-            continue
-        seen.add(here)
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        yield from (Path(folder, name) for name in files if not name.startswith('.'))
 
 
 def upscale_files(jobs: Sequence[Job],
