@@ -10,6 +10,7 @@ from mmagic.structures import DataSample
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop
 from torch import Tensor
 from torch.optim import Optimizer
@@ -118,7 +119,7 @@ class GraphedStep:
     """
 
     def __init__(self, model, optim_wrapper, draw: Callable[[], tuple[Tensor, Tensor]]):
-        if hasattr(optim_wrapper, 'optim_wrappers'):
+        if isinstance(optim_wrapper, OptimWrapperDict):
             raise UserError('optim_wrapper: GraphedTrainLoop steps one optimizer, not several; '
                             "use 'ResumableIterTrainLoop'")
         scaler = getattr(optim_wrapper, 'loss_scaler', None)

@@ -4,8 +4,6 @@ import re
 
 from mmagic.registry import HOOKS
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from srdensenet_mm.checkpoints.reading import read_checkpoint, strip_wrappers
@@ -20,6 +18,7 @@ from .checkpoint_checks import (
     foreign_hint,
     schedule_changes,
 )
+from .runner_parts import networks_of, unwrapped, wrappers_of
 
 
 def load_for_test(model: nn.Module, path: str) -> None:
@@ -41,27 +40,6 @@ def load_for_test(model: nn.Module, path: str) -> None:
         check_fit(network.state_dict(), checkpoint.weights, path)
         check_settings(network, checkpoint.meta.get('network'), path)
         network.load_state_dict(checkpoint.weights)
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """A model without what trains it on several processes."""
-    return model.module if is_model_wrapper(model) else model
-
-
-def wrappers_of(optim_wrapper) -> dict[str | None, OptimWrapper]:
-    """The Runner's optimizers by the names of what they train; a single one has none."""
-    if hasattr(optim_wrapper, 'optim_wrappers'):
-        return dict(optim_wrapper.items())
-    return {None: optim_wrapper}
-
-
-def networks_of(model: nn.Module) -> list[nn.Module]:
-    """A model's network, and its average where it keeps one; the model itself without either."""
-    model = unwrapped(model)
-    networks = [getattr(model, name) for name in ('generator', 'generator_ema')
-                if isinstance(getattr(model, name, None), nn.Module)]
-    return [network.module if hasattr(network, 'module') else network
-            for network in networks or [model]]
 
 
 @HOOKS.register_module()

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.type_names import type_name
 
-from .loading import wrappers_of
 from .resumable_sampler import ResumableSampler
+from .runner_parts import wrappers_of
 from .sample_seeds import SeededDataset, derive_seed, seed_generators
 
 # Endless, or made endless by MMEngine's loop.

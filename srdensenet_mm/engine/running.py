@@ -24,7 +24,8 @@ from .config_checks import (
     read_config,
     without_perceptual_loss,
 )
-from .loading import CheckpointKeysHook, load_for_test, networks_of, unwrapped
+from .loading import CheckpointKeysHook, load_for_test
+from .runner_parts import networks_of, unwrapped
 from .save_on_signal_hook import SaveOnSignalHook
 from .work_folder import begin_anew, find_whole_checkpoint
 

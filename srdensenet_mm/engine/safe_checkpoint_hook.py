@@ -10,7 +10,7 @@ from mmengine.hooks import CheckpointHook
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, remove_half_written
 
-from .loading import unwrapped
+from .runner_parts import unwrapped
 from .stop_on_invalid_loss_hook import InvalidLossError, or_lower_rate
 
 

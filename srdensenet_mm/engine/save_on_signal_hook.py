@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from srdensenet_mm.errors import UserError
 
-from .loading import wrappers_of
+from .runner_parts import wrappers_of
 from .safe_checkpoint_hook import SafeCheckpointHook
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
