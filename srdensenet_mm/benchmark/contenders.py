@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from srdensenet_mm.engine.config_checks import read_config, resolve_config, without_perceptual_loss
+from srdensenet_mm.engine.config_files import read_config, resolve_config, without_perceptual_loss
 from srdensenet_mm.engine.loading import load_for_test
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.type_names import type_name

@@ -1,6 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Reading configs, and finding a user's mistakes in them before a Runner does."""
-import importlib.util
+"""Finding a user's mistakes in a config before a Runner does."""
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from mmengine.registry import build_from_cfg
 
 from srdensenet_mm.compat import bare_message
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.recipes import similar_recipes
 
 from .picture_checks import (
     check_none_left_out,
@@ -30,48 +28,6 @@ _BUILD_ERRORS = (AssertionError, AttributeError, KeyError, TypeError, ValueError
 _PREPARE = 'python tools/prepare_dataset.py'
 # What the tool makes. A GT serves several scales.
 _PREPARED = re.compile(r'(?:GTmod|LRbicx)(\d+)')
-
-
-def resolve_config(name: str) -> str:
-    """The path of a config given as a path or as ``package::relative/path.py``.
-
-    Raises:
-        UserError: There is no such file or package.
-    """
-    if '::' not in name:
-        if not Path(name).is_file():
-            similar = similar_recipes(name)
-            hint = f'; did you mean {" or ".join(similar)}?' if similar else ''
-            raise UserError(f'{name}: no such config file{hint}')
-        return name
-    package, _, relative = name.partition('::')
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):  # no parent package, or no name of one
-        spec = None
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(f'{name}: the package {package!r} is not installed')
-    path = Path(spec.submodule_search_locations[0]) / '.mim' / 'configs' / relative
-    if not path.is_file():
-        raise UserError(f'{name}: {package} ships no such config, looked for {path}')
-    return str(path)
-
-
-def read_config(name: str, cfg_options: dict | None = None) -> Config:
-    """Read a config and merge options into it.
-
-    Raises:
-        UserError: The file is missing or is no valid config; the message names
-            it and the reason.
-    """
-    path = resolve_config(name)
-    try:
-        cfg = Config.fromfile(path)
-        if cfg_options:
-            cfg.merge_from_dict(cfg_options)
-    except Exception as error:  # a config is a program: anything can come out of it
-        raise UserError(f'{name}: not a valid config: {type(error).__name__}: {error}') from error
-    return cfg
 
 
 def check_sections(cfg: Config, sections: Sequence[str]) -> None:
@@ -120,7 +76,7 @@ def _checked(cfg: Config, name: str, dataset: dict) -> dict:
         raise UserError(
             f'{name}: no file {root / ann_file}, the list of the pictures to use: one '
             'file name a line, then a space and its shape such as (480,480,3)')
-    infos, scale = check_twins(name, dataset), scale_of(cfg)
+    infos, scale = check_twins(name, dataset), _scale_of(cfg)
     is_training = name == 'train_dataloader'
     if not is_training:
         if not any(map(dataset.get, ('ann_file', 'recursive', 'img_suffix'))):
@@ -137,12 +93,7 @@ def _how_to_make(folder: str, root: Path) -> str:
     return f'prepare it with: {_PREPARE} HR_FOLDER {root}{scales}'
 
 
-def without_perceptual_loss(model: dict) -> dict:
-    """A model's config without the loss whose network, VGG19, is fetched from the internet."""
-    return {key: value for key, value in model.items() if key != 'perceptual_loss'}
-
-
-def scale_of(cfg: Config) -> int | None:
+def _scale_of(cfg: Config) -> int | None:
     """The upscaling factor of a config's network; None where it does not say."""
     generator = (cfg.get('model') or {}).get('generator') or {}
     scale = generator.get('upscale_factor')

@@ -17,13 +17,8 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, make_folder
 
 from .checkpoint_checks import check_settings
-from .config_checks import (
-    check_data,
-    check_sections,
-    clear_errors,
-    read_config,
-    without_perceptual_loss,
-)
+from .config_checks import check_data, check_sections, clear_errors
+from .config_files import read_config, without_perceptual_loss
 from .loading import CheckpointKeysHook, load_for_test
 from .runner_parts import networks_of, unwrapped
 from .save_on_signal_hook import SaveOnSignalHook

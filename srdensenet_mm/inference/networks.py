@@ -96,7 +96,7 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
     from srdensenet_mm.checkpoints.normalization import normalization_of
     from srdensenet_mm.checkpoints.reading import read_checkpoint
     from srdensenet_mm.engine.checkpoint_checks import check_fit, check_settings
-    from srdensenet_mm.engine.config_checks import read_config
+    from srdensenet_mm.engine.config_files import read_config
     checkpoint = read_checkpoint(path)
     cfg = read_config(str(config))
     model = cfg.get('model') or {}

@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from run_tools_here import call_tool
 
 from srdensenet_mm.checkpoints import publish_checkpoint, save_network
-from srdensenet_mm.engine.config_checks import resolve_config
+from srdensenet_mm.engine.config_files import resolve_config
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.export import export_checkpoint
 from srdensenet_mm.inference import Upscaler

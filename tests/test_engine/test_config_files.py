@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from srdensenet_mm.engine.config_checks import resolve_config
+from srdensenet_mm.engine.config_files import resolve_config
 from srdensenet_mm.errors import UserError
 
 
