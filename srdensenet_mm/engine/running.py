@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.fileio import dump
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -16,6 +17,7 @@ from srdensenet_mm.compat import hide_part_wrappers, init_distributed, keep_free
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, make_folder
 
+from .amp_optim_wrapper import enable_amp
 from .checkpoint_checks import check_settings
 from .config_checks import check_data, check_sections, clear_errors
 from .config_files import read_config, without_perceptual_loss
@@ -84,7 +86,6 @@ def train(cfg: Config,
     check_data(cfg, ['train_dataloader', 'val_dataloader'])
     saved = _choose_checkpoint(cfg, resume)
     if amp:
-        from .amp_optim_wrapper import enable_amp
         enable_amp(cfg)
     if auto_scale_lr:
         base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
@@ -237,7 +238,6 @@ def save_scores(scores: dict[str, float], path: str) -> None:
 
     Of several processes, the first one writes.
     """
-    from mmengine.fileio import dump
     if not is_main_process():
         return
     with atomic_write(path) as temporary, open(temporary, 'w') as file:

@@ -152,8 +152,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _best_paths(self) -> dict:
         if len(self.key_indicators) == 1:
-            path = self.best_ckpt_path
-            return {self.key_indicators[0]: path} if path else {self.key_indicators[0]: None}
+            return {self.key_indicators[0]: self.best_ckpt_path or None}
         return dict(self.best_ckpt_path_dict)
 
     def _set_best_paths(self, paths: dict) -> None:
