@@ -103,23 +103,26 @@ def schedule_changes(optimizer: Optimizer, saved: dict, schedulers: Sequence[_Pa
                for our, their in dict.fromkeys(zip(ours, theirs, strict=False)) if our != their]
     if len(schedulers) != len(saved_schedulers):
         changes.append(f'{len(saved_schedulers)} param_scheduler, not {len(schedulers)}')
-    for i, (scheduler, theirs) in enumerate(zip(schedulers, saved_schedulers, strict=False)):
-        ours = scheduler.state_dict()
-        if ours.keys() - theirs.keys() and theirs.keys() - ours.keys():
-            changes.append(f'param_scheduler.{i} of another type than {type(scheduler).__name__}')
-            continue
-        # Where it stands is in the state too.
-        settings = {name for part in type(scheduler).__mro__
-                    for name in inspect.signature(part.__init__).parameters} - {'last_step'}
-        # The end is the training's where the config gives none, and without effect after the
-        # last milestone.
-        if ours.get('milestones') and ours['begin'] + max(ours['milestones']) < min(
-                ours['end'], theirs['end']):
-            settings.discard('end')
-        changes += [f'param_scheduler.{i}.{name}={theirs[name]}, not {value}'
-                    for name, value in ours.items()
-                    if name in settings and name in theirs and theirs[name] != value]
+    for i, (scheduler, state) in enumerate(zip(schedulers, saved_schedulers, strict=False)):
+        changes += _scheduler_changes(f'param_scheduler.{i}', scheduler, state)
     return changes
+
+
+def _scheduler_changes(name: str, scheduler: _ParamScheduler, theirs: dict) -> list[str]:
+    """What differs between the config's scheduler and the state of the checkpoint's."""
+    ours = scheduler.state_dict()
+    if ours.keys() - theirs.keys() and theirs.keys() - ours.keys():
+        return [f'{name} of another type than {type(scheduler).__name__}']
+    # Where it stands is in the state too.
+    settings = {setting for part in type(scheduler).__mro__
+                for setting in inspect.signature(part.__init__).parameters} - {'last_step'}
+    # The end is the training's where the config gives none, and without effect after the
+    # last milestone.
+    if ours.get('milestones') and ours['begin'] + max(ours['milestones']) < min(
+            ours['end'], theirs['end']):
+        settings.discard('end')
+    return [f'{name}.{setting}={theirs[setting]}, not {value}' for setting, value in ours.items()
+            if setting in settings and setting in theirs and theirs[setting] != value]
 
 
 def check_settings(network: nn.Module, said: dict | None, path: str) -> None:

@@ -110,18 +110,23 @@ def _strip_part_wrappers(
 
 def _check_optimizers(runner, checkpoint: dict, path: str) -> None:
     changes = []
-    parts = (checkpoint['optimizer'], runner.param_schedulers, checkpoint.get('param_schedulers'))
     for name, wrapper in wrappers_of(runner.optim_wrapper).items():
-        saved, schedulers, saved_schedulers = (
-            part if name is None else part[name] if name in (part or ()) else None
-            for part in parts)
         optimizer = getattr(wrapper, 'optimizer', None)
+        saved = _part(checkpoint['optimizer'], name)
         if optimizer is not None and 'param_groups' in (saved or ()):
             check_optimizer(optimizer, saved, path)
             changes += schedule_changes(
-                optimizer, saved, schedulers or (), saved_schedulers or ())
+                optimizer, saved, _part(runner.param_schedulers, name) or (),
+                _part(checkpoint.get('param_schedulers'), name) or ())
     if changes:
         runner.logger.warning(
             f"{path}: a resumed training goes on with the checkpoint's learning rates and "
             f'schedules: {"; ".join(dict.fromkeys(changes))}. For those of the config, begin anew '
             f'from its weights, without --resume: --cfg-options load_from={path}')
+
+
+def _part(whole, name: str | None):
+    """One optimizer's part of the states, or schedulers, of all; the whole for a single one."""
+    if name is None:
+        return whole
+    return whole[name] if name in (whole or ()) else None
