@@ -43,14 +43,13 @@ def check(backend: str, device: str | torch.device = 'cpu') -> None:
                         'be many times slower than in fp32')
 
 
-def wrap(network: nn.Module, backend: str, threads: int | None = None) -> nn.Module:
+def wrap(network: nn.Module, backend: str) -> nn.Module:
     """A network that another backend runs.
 
     Args:
         network (nn.Module): (N, C, H, W) -> (N, C', s*H, s*W), float32, in
             eval mode. It is copied; torch computes on the device that it is on.
         backend (str): One of :func:`choices`.
-        threads (int, optional): For the engines; torch's number by default.
 
     Returns:
         nn.Module: Takes and gives float32 tensors; without parameters, and
@@ -64,7 +63,7 @@ def wrap(network: nn.Module, backend: str, threads: int | None = None) -> nn.Mod
     if name == TORCH:
         device = next((p.device for p in network.parameters()), 'cpu')
         return InPrecision(network, dtype, device)
-    return _Engine(make_backend(network, name, dtype, threads))
+    return _Engine(make_backend(network, name, dtype))
 
 
 def _parse(backend: str) -> tuple[str, str]:

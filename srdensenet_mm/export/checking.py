@@ -15,13 +15,11 @@ from .packages import import_optional
 CHECKED_SIZES = ((1, 20, 31), (2, 33, 18))
 
 
-def make_session(model: bytes, threads: int | None = None, keep_memory: bool = True):
-    """An onnxruntime session on the CPU.
+def make_session(model: bytes, keep_memory: bool = True):
+    """An onnxruntime session on the CPU, with as many threads as torch takes now.
 
     Args:
         model (bytes): The serialised model.
-        threads (int, optional): Threads it computes with. None takes as many
-            as torch does. Defaults to None.
         keep_memory (bool): Whether it keeps the memory that it has once taken
             for the next call. Defaults to True.
 
@@ -33,7 +31,7 @@ def make_session(model: bytes, threads: int | None = None, keep_memory: bool = T
     """
     ort = import_optional('onnxruntime')
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.intra_op_num_threads = torch.get_num_threads()
     options.enable_cpu_mem_arena = keep_memory
     options.log_severity_level = 3
     return ort.InferenceSession(model, options, providers=['CPUExecutionProvider'])

@@ -37,7 +37,6 @@ _LACK_OF_MEMORY = ('bad_alloc', 'ailed to allocate memory')
 def make_backend(network: nn.Module,
                  name: str,
                  dtype: str = 'fp32',
-                 threads: int | None = None,
                  keep_memory: bool = True) -> Backend:
     """Prepare a network to be run on the CPU.
 
@@ -50,17 +49,14 @@ def make_backend(network: nn.Module,
         dtype (str): What it computes in: ``'fp32'``, ``'bf16'`` or ``'fp16'``;
             onnxruntime only does ``'fp32'``, the others the short types where
             the processor has instructions for them. Defaults to ``'fp32'``.
-        threads (int, optional): Threads to compute with; for torch, a setting
-            of the whole process while it computes. None takes as many as
-            torch does. Defaults to None.
         keep_memory (bool): Whether onnxruntime keeps memory for the next call.
             It then takes up to twice what it needs, for a little less time.
             Nothing to the others. Defaults to True.
 
     Returns:
         Callable[[Tensor], Tensor]: Takes and gives float32 tensors on the CPU.
-        Several threads may call it at once. An engine that lacks memory raises
-        ``MemoryError``.
+        Several threads may call it at once. An engine takes as many threads as
+        torch does now, and raises ``MemoryError`` where it lacks memory.
 
     Raises:
         UserError: The name or dtype is not supported, the package is not
@@ -72,18 +68,14 @@ def make_backend(network: nn.Module,
     if dtype not in DTYPES[name]:
         raise UserError(f'dtype={dtype!r} is not supported by backend={name}: '
                         f'choose one of {", ".join(DTYPES[name])}')
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int)
-                                or threads < 1):
-        raise UserError(f'threads={threads!r}: give a positive integer')
     if name == 'torch':
         if dtype == 'bf16' and not cpu_has_bf16():
             raise UserError(f'dtype={dtype!r}: this processor does not compute in it, choose fp32')
-        return _make_torch(network, dtype, threads)
-    threads = threads or torch.get_num_threads()
+        return _make_torch(network, dtype)
     network = copy.deepcopy(network).cpu().float().eval()
     run = _telling_lack_of_memory(
-        _make_onnxruntime(network, threads, keep_memory) if name == 'onnxruntime'
-        else _make_openvino(network, dtype, threads))
+        _make_onnxruntime(network, keep_memory) if name == 'onnxruntime'
+        else _make_openvino(network, dtype))
     _compare(run, network, name, dtype)
     return run
 
@@ -98,26 +90,14 @@ def _compare(run: Backend, network: nn.Module, name: str, dtype: str) -> None:
             f'to {difference:.2g} off, of values up to 1), so it cannot be used for this network')
 
 
-def _make_torch(network: nn.Module, dtype: str, threads: int | None) -> Backend:
+def _make_torch(network: nn.Module, dtype: str) -> Backend:
     network = InPrecision(network, dtype).eval()
 
     @torch.no_grad()
     def run(inputs: Tensor) -> Tensor:
         return network(inputs)
 
-    if threads is None:
-        return run
-
-    def run_with_threads(inputs: Tensor) -> Tensor:
-        # torch knows one number for the whole process.
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            return run(inputs)
-        finally:
-            torch.set_num_threads(before)
-
-    return run_with_threads
+    return run
 
 
 def _telling_lack_of_memory(run: Backend) -> Backend:
@@ -132,10 +112,10 @@ def _telling_lack_of_memory(run: Backend) -> Backend:
     return told
 
 
-def _make_onnxruntime(network: nn.Module, threads: int, keep_memory: bool) -> Backend:
+def _make_onnxruntime(network: nn.Module, keep_memory: bool) -> Backend:
     from srdensenet_mm.export.checking import make_session
     from srdensenet_mm.export.graph import INPUT, to_onnx
-    session = make_session(to_onnx(network), threads, keep_memory)
+    session = make_session(to_onnx(network), keep_memory)
 
     def run(inputs: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {INPUT: _array(inputs)})[0])
@@ -144,7 +124,7 @@ def _make_onnxruntime(network: nn.Module, threads: int, keep_memory: bool) -> Ba
 
 
 @same_signal_stack()
-def _make_openvino(network: nn.Module, dtype: str, threads: int) -> Backend:
+def _make_openvino(network: nn.Module, dtype: str) -> Backend:
     from srdensenet_mm.export.graph import to_onnx
     from srdensenet_mm.export.packages import import_optional
     from srdensenet_mm.export.split_input import in_parts, split_input
@@ -162,7 +142,7 @@ def _make_openvino(network: nn.Module, dtype: str, threads: int) -> Backend:
         core.read_model(split or model), 'CPU', {
             'INFERENCE_PRECISION_HINT': dict(fp32='f32', bf16='bf16', fp16='f16')[dtype],
             'PERFORMANCE_HINT': 'LATENCY',
-            'INFERENCE_NUM_THREADS': threads,
+            'INFERENCE_NUM_THREADS': torch.get_num_threads(),
         })
     with torch.no_grad():
         shape = network(torch.zeros(1, channels_of(network), 16, 24, dtype=torch.float32)).shape

@@ -14,7 +14,7 @@ from srdensenet_mm.export.split_input import in_parts, split_input  # noqa: E402
 
 
 def run(model, inputs):
-    return torch.from_numpy(make_session(model, 1).run(None, {INPUT: inputs.numpy()})[0])
+    return torch.from_numpy(make_session(model).run(None, {INPUT: inputs.numpy()})[0])
 
 
 def rounded(inputs):
