@@ -10,7 +10,7 @@ from srdensenet_mm.datasets.picture_files import find_pictures
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.inference.colours import check_picture, to_float
 from srdensenet_mm.inference.image_io import read_picture
-from srdensenet_mm.models.colour import rgb_to_y
+from srdensenet_mm.models.luma import luma_of
 
 MAX_PICTURES = 32
 # Of each picture, the middle: LR pixels.
@@ -54,5 +54,5 @@ def _read(file: Path, colour: str) -> Tensor:
     image = image if image.ndim == 3 else image[..., None]
     top, left = (max(0, (size - _SIDE) // 2) for size in image.shape[:2])
     part = to_float(image, slice(top, top + _SIDE), slice(left, left + _SIDE), 'cpu')
-    rgb = (part[:, :3] if part.size(1) >= 3 else part).expand(-1, 3, -1, -1)
-    return rgb_to_y(rgb * 255) / 255 if colour == 'y' else rgb.contiguous()
+    colours = part[:, :3]  # without alpha
+    return luma_of(colours) if colour == 'y' else colours.expand(-1, 3, -1, -1).contiguous()

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.models.colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
+from srdensenet_mm.models.colour import rgb_to_ycbcr
+from srdensenet_mm.models.luma import join_luma, luma_of
 
 from .networks import Upscaling
 
@@ -64,9 +65,9 @@ def network_inputs(colours: Tensor, model: Upscaling) -> Tensor:
     Returns:
         Tensor: Shape (1, model.channels, h, w).
     """
-    rgb = colours.expand(-1, 3, -1, -1) * 255
     if model.colour == 'y':
-        return rgb_to_y(rgb) / 255
+        return luma_of(colours)
+    rgb = colours.expand(-1, 3, -1, -1) * 255
     if model.colour == 'bgr':
         rgb = rgb.flip(1)
     return (rgb - _column(model.mean, rgb)) / _column(model.std, rgb)
@@ -93,11 +94,9 @@ def picture_part(out: Tensor, image: np.ndarray, rows: slice, cols: slice,
     channels = image.shape[2]
     out = out.float()
     if model.colour == 'y':
-        # What a luma outside studio range would become is no picture's value.
-        y = (out * 255).clamp_(16, 235)
         chroma = source.upscaled(
             lambda part: rgb_to_ycbcr(part[:, :3].expand(-1, 3, -1, -1) * 255)[:, 1:])
-        colours = ycbcr_to_rgb(torch.cat([y, chroma], dim=1)).clamp_(0, 255) / 255
+        colours = join_luma(out, chroma)
         colours = colours if channels >= 3 else colours[:, :1]
     else:
         colours = (out * _column(model.std, out) + _column(model.mean, out)) / 255

@@ -202,8 +202,8 @@ class Upscaler:
         scale, model = self.scale, self._model
 
         def read(rows: slice, cols: slice) -> Tensor:
-            part = to_float(picture, rows, cols, self.device)
-            return network_inputs(part[:, :3] if part.size(1) >= 3 else part, model)
+            colours = to_float(picture, rows, cols, self.device)[:, :3]  # without alpha
+            return network_inputs(colours, model)
 
         finished = 0
         with torch.no_grad():

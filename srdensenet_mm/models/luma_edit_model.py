@@ -6,8 +6,7 @@ from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from torch import Tensor
 
-from .colour import rgb_to_y
-from .luma import upscale_through_luma
+from .luma import luma_of, upscale_through_luma
 from .self_ensemble import self_ensemble
 
 
@@ -79,10 +78,10 @@ class LumaEditModel(BaseEditModel):
             Tensor: RGB or grayscale like the input, shape (N, C, s*H, s*W),
             float, 0..1 (clipped).
         """
+        network = partial(self.generator, **kwargs)
         if not self.training and (self.test_cfg or {}).get('self_ensemble'):
-            return upscale_through_luma(
-                self_ensemble(partial(self.generator, **kwargs)), inputs)
-        return upscale_through_luma(self.generator, inputs, **kwargs)
+            network = self_ensemble(network)
+        return upscale_through_luma(network, inputs)
 
     def forward_train(self,
                       inputs: Tensor,
@@ -99,9 +98,5 @@ class LumaEditModel(BaseEditModel):
         Returns:
             Dict[str, Tensor]: ``loss``, a scalar.
         """
-        prediction = self.generator(self._luma(inputs), **kwargs)
-        return dict(loss=self.pixel_loss(prediction.float(), self._luma(data_samples.gt_img)))
-
-    @staticmethod
-    def _luma(batch: Tensor) -> Tensor:
-        return rgb_to_y(batch.expand(-1, 3, -1, -1) * 255) / 255
+        prediction = self.generator(luma_of(inputs), **kwargs)
+        return dict(loss=self.pixel_loss(prediction.float(), luma_of(data_samples.gt_img)))
