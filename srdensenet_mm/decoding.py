@@ -18,6 +18,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL.ExifTags import Base as Tag
 
 from srdensenet_mm.errors import UserError
 
@@ -31,8 +32,7 @@ _MAX_TEXT = 2**28
 # The kind, width, height and highest value, with blanks and comments between.
 _PNM_HEADER = re.compile(rb'P[2356]' + 3 * rb'(?:\s|#[^\r\n]*[\r\n])+(\d+)')
 
-# Tags of TIFF.
-_BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _EXTRA, _FORMAT = 258, 262, 277, 284, 338, 339
+# Values of a TIFF's PhotometricInterpretation, then of its ExtraSamples.
 _WHITE_IS_ZERO, _GRAY, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 # Samples without alpha, the channels that they become, the bits that each may have.
@@ -203,8 +203,9 @@ def _tiff_kind(path: str | Path, data: bytes) -> _TiffKind:
     if mode in ('CMYK', 'LAB'):
         raise UserError(f'{path}: is a TIFF in {mode}, convert it to RGB first')
 
-    photometric, samples = tags.get(_PHOTOMETRIC), tags.get(_SAMPLES, 1)
-    bits, extra = tags.get(_BITS, (1,)), tags.get(_EXTRA, ())
+    photometric = tags.get(Tag.PhotometricInterpretation)
+    samples, bits = tags.get(Tag.SamplesPerPixel, 1), tags.get(Tag.BitsPerSample, (1,))
+    extra = tags.get(Tag.ExtraSamples, ())
     colours, channels, known_bits = _TIFF_KINDS.get(photometric, (0, 0, ()))
     transparent = samples == colours + 1 and photometric in (_GRAY, _RGB)
     kind = _TiffKind(photometric, bits[0], samples, extra[0] if transparent and extra else None,
@@ -212,9 +213,9 @@ def _tiff_kind(path: str | Path, data: bytes) -> _TiffKind:
     if not (
             (samples == colours or transparent)
             and set(bits) == {kind.bits} and kind.bits in known_bits
-            and set(tags.get(_FORMAT, (1,))) == {1}  # whole numbers without a sign
+            and set(tags.get(Tag.SampleFormat, (1,))) == {1}  # whole numbers without a sign
             # OpenCV reads separate planes of 8 bits only, and Pillow those of RGB.
-            and (samples == 1 or tags.get(_PLANES, 1) == 1
+            and (samples == 1 or tags.get(Tag.PlanarConfiguration, 1) == 1
                  or kind.bits == 8 and photometric == _RGB)):
         raise _rare_tiff(path, kind)
     return kind

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from srdensenet_mm.decoding import damaged, decode, open_with_pillow
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 
-_EXIF_ORIENTATION = 0x0112
 # Formats that Pillow decodes whatever their variant: what it says of their
 # damage is true.
 _WELL_KNOWN = ('PNG', 'JPEG', 'WEBP', 'BMP', 'PPM')
@@ -152,7 +151,7 @@ def _facts(path: str | Path, data: bytes) -> _Facts:
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation; 1, upright, where EXIF is none or cannot be read."""
     try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # of many kinds; the pixels may well be good
         return 1
 
