@@ -62,7 +62,7 @@ def measure(args: argparse.Namespace) -> dict:
     from tqdm import tqdm
 
     from srdensenet_mm.benchmark.complexity import count_parameters
-    from srdensenet_mm.benchmark.running import processor_name
+    from srdensenet_mm.processor import processor_name
     for name in ('size', 'batch', 'patch', 'runs', 'threads'):
         value = getattr(args, name)
         if value is not None and value < 1:

@@ -1,4 +1,9 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""The processors and devices of this machine."""
+import platform
+import re
+from pathlib import Path
+
 import torch
 
 from .errors import UserError
@@ -12,6 +17,15 @@ def cpu_has_bf16() -> bool:
     """
     checks = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+
+
+def processor_name() -> str:
+    """The processor's model as Linux knows it, else what Python knows."""
+    try:
+        found = re.search(r'^model name\s*:\s*(.+)$', Path('/proc/cpuinfo').read_text(), re.M)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def find_device(device: str | torch.device | None, backend: str = 'torch') -> torch.device:

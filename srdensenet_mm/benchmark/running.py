@@ -2,7 +2,6 @@
 """The whole benchmark: what tools/benchmark.py calls."""
 import os
 import platform
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from tqdm import tqdm
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
-from srdensenet_mm.processor import find_device
+from srdensenet_mm.processor import find_device, processor_name
 from srdensenet_mm.version import __version__
 
 from . import backends
@@ -178,15 +177,6 @@ def _settings(device: str, threads: int, runs: int) -> dict[str, object]:
         python=platform.python_version(),
         torch=torch.__version__,
         srdensenet_mm=__version__)
-
-
-def processor_name() -> str:
-    """The processor's model as Linux knows it, else what Python knows."""
-    try:
-        found = re.search(r'^model name\s*:\s*(.+)$', Path('/proc/cpuinfo').read_text(), re.M)
-    except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def _write(results: Results, out: Path, pictures: bool) -> list[str]:
