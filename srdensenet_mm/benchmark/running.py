@@ -137,7 +137,7 @@ def _measure_scores(results: Results, contenders: list[Contender], data_sets: li
                     continue
                 bar.set_description(f'{data_set.name}/{stem}, {row.name}')
                 if contender is None:
-                    score = scorer.score_bicubic(pair, results.scale)
+                    score = scorer.score_bicubic(pair)
                 else:
                     score = scorer.score_model(contender, pair)
                 scores.setdefault(row.name, []).append(score)

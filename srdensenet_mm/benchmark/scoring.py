@@ -127,11 +127,12 @@ class Scorer:
     """MMagic's PSNR and SSIM as the recipes' test evaluators set them.
 
     Args:
-        scale (int): Pixels of border that are left out.
+        scale (int): The upscale factor; as many pixels of border do not count.
     """
 
     def __init__(self, scale: int):
         from mmagic.evaluation import PSNR, SSIM
+        self._scale = scale
         on_y = dict(crop_border=scale, convert_to='Y', prefix='Y')
         on_rgb = dict(crop_border=scale, prefix='RGB')
         self._metrics = dict(zip(
@@ -143,13 +144,13 @@ class Scorer:
             sample, = contender.model.test_step(pseudo_collate([pair]))
         return self._score(sample.to_dict())
 
-    def score_bicubic(self, pair: dict[str, Any], scale: int) -> Score:
+    def score_bicubic(self, pair: dict[str, Any]) -> Score:
         """Upscale it as MATLAB's imresize does, in RGB."""
         def to_bgr(rgb):
             return rgb.flip(0)
 
         low = pair['inputs'].permute(1, 2, 0).numpy()
-        high = torch.from_numpy(matlab_bicubic_upscale(low, scale)).permute(2, 0, 1)
+        high = torch.from_numpy(matlab_bicubic_upscale(low, self._scale)).permute(2, 0, 1)
         return self._score(dict(
             gt_img=to_bgr(pair['data_samples'].gt_img), output=dict(pred_img=to_bgr(high))))
 

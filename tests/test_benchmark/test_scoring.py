@@ -38,7 +38,7 @@ def test_metrics_are_those_of_the_definitions(data, tmp_path):
     for stem, pair in DataSet(data, 4):
         names.append(stem)
         truth = cv2.imread(str(data / 'GTmod12' / f'{stem}.png'))
-        for score in (scorer.score_bicubic(pair, 4), scorer.score_model(contender, pair)):
+        for score in (scorer.score_bicubic(pair), scorer.score_model(contender, pair)):
             assert score.prediction.shape == truth.shape
             cut = [image[4:-4, 4:-4] for image in (score.prediction, truth)]
             found = score.metrics
@@ -54,7 +54,7 @@ def test_metrics_are_those_of_the_definitions(data, tmp_path):
 def test_bicubic_on_set5_is_the_fields(tmp_path):
     prepare_dataset(ROOT / 'tests/data/Set5/HR', tmp_path / 'Set5', scales=[4])
     scorer = Scorer(4)
-    means = mean_metrics([scorer.score_bicubic(pair, 4)
+    means = mean_metrics([scorer.score_bicubic(pair)
                           for _, pair in DataSet(tmp_path / 'Set5', 4)])
     # 28.42 and 0.8104 are of HR cropped to a multiple of 4.
     assert means['PSNR-Y'] == pytest.approx(28.395, abs=0.005)
