@@ -34,10 +34,10 @@ def measure_peak(call: Callable[[], object]) -> int:
     try:
         _CLEAR.write_text('5')
         before = _read_status('VmRSS')
-        call()
-        return max(0, _read_status('VmHWM') - before)
     except OSError:
         return _sample_peak(call)
+    call()
+    return max(0, _read_status('VmHWM') - before)
 
 
 def _read_status(field: str) -> int:

@@ -32,6 +32,19 @@ def test_the_time_is_the_calls_own(monkeypatch):
 
 
 @pytest.mark.parametrize('measure', [measure_peak, _sample_peak])
+def test_a_call_that_fails_is_not_made_again(measure):
+    calls = []
+
+    def fail():
+        calls.append(fail)
+        raise FileNotFoundError('its own')
+
+    with pytest.raises(FileNotFoundError, match='its own'):
+        measure(fail)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize('measure', [measure_peak, _sample_peak])
 def test_peak_memory_is_what_was_touched_at_once(measure):
     mib = 2**20
 
