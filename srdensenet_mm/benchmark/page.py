@@ -5,6 +5,7 @@ import json
 import math
 import re
 from html import escape
+from itertools import groupby
 
 import cv2
 import numpy as np
@@ -80,15 +81,10 @@ _COMPARISON = """<section id="comparison">
 
 def _table(results: Results) -> str:
     shown = columns(results)
-    groups = []
-    for column in shown:
-        if groups and groups[-1][0] == column.group:
-            groups[-1][1] += 1
-        else:
-            groups.append([column.group, 1])
     group_row = ''.join(
-        f'<th class="group{" edge" if name else ""}" colspan="{span}" scope="colgroup">'
-        f'{escape(name)}</th>' for name, span in groups)
+        f'<th class="group{" edge" if name else ""}" colspan="{len(list(group))}" '
+        f'scope="colgroup">{escape(name)}</th>'
+        for name, group in groupby(shown, key=lambda column: column.group))
     # The first click on a column puts its best on top.
     heads = _head('Model', 'ascending', '') + ''.join(
         _head(column.title, 'descending' if column.best is max else 'ascending',
