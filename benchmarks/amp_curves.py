@@ -52,6 +52,14 @@ def find_data(folders: Sequence[str] | None) -> list[str]:
     return [str(shared if shared.is_dir() else ROOT / 'tests/data/Set5/HR')]
 
 
+def luma(pictures: Sequence[np.ndarray]):
+    """Y / 255 of uint8 RGB pictures of one size, shape (N, 1, H, W)."""
+    import torch
+
+    from srdensenet_mm.models.colour import rgb_to_y
+    return rgb_to_y(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float()) / 255
+
+
 def train(args: argparse.Namespace) -> tuple[dict[str, list[float]], dict[str, float]]:
     """The losses of each training, iteration by iteration, and its seconds an iteration."""
     import torch
@@ -62,7 +70,6 @@ def train(args: argparse.Namespace) -> tuple[dict[str, list[float]], dict[str, f
     from srdensenet_mm.datasets.transforms import RandomPatchPair
     from srdensenet_mm.engine import AutocastOptimWrapper
     from srdensenet_mm.models import SRDenseNet
-    from srdensenet_mm.models.colour import rgb_to_y
 
     torch.manual_seed(args.seed)
     np.random.seed(args.seed)
@@ -80,10 +87,6 @@ def train(args: argparse.Namespace) -> tuple[dict[str, list[float]], dict[str, f
             dtype='bf16' if name == BF16 else 'fp32', clip_grad=dict(max_norm=1),
             optimizer=torch.optim.Adam(one.parameters(), lr=args.lr))
         for name, one in networks.items()}
-
-    def luma(pictures):
-        rgb = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float()
-        return rgb_to_y(rgb) / 255
 
     losses = {name: [] for name in networks}
     seconds = {name: [] for name in networks}

@@ -19,7 +19,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'benchmarks')]
 
-from amp_curves import find_data  # noqa: E402
+from amp_curves import find_data, luma  # noqa: E402
 
 from srdensenet_mm.errors import UserError, run_tool  # noqa: E402
 
@@ -78,13 +78,6 @@ class Pictures:
             height, width = (side // 12 * 12 for side in picture.shape[:2])
             picture = picture[:height, :width]
             yield luma([matlab_bicubic(picture, SCALE)]), luma([picture])
-
-
-def luma(pictures):
-    import torch
-
-    from srdensenet_mm.models.colour import rgb_to_y
-    return rgb_to_y(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float()) / 255
 
 
 def train(pictures: Pictures, name: str, rate: float, iters: int, small: bool) -> dict:

@@ -23,6 +23,7 @@ from plain_srdensenet import PlainSRDenseNet  # noqa: E402
 from srdensenet_mm.benchmark.peak_memory import measure_peak  # noqa: E402
 from srdensenet_mm.checkpoints.reading import load_network_with_meta  # noqa: E402
 from srdensenet_mm.datasets import matlab_bicubic  # noqa: E402
+from srdensenet_mm.datasets.prepare import gt_multiple  # noqa: E402
 from srdensenet_mm.engine import AutocastOptimWrapper  # noqa: E402
 from srdensenet_mm.errors import UserError  # noqa: E402
 from srdensenet_mm.inference import Upscaler  # noqa: E402
@@ -184,7 +185,7 @@ def patches(batch: int, patch: int, scale: int) -> tuple[Tensor, Tensor]:
 
 
 def quality(network: nn.Module,
-            on_picture: Callable[[], object] = bool,
+            on_picture: Callable[[], object] | None = None,
             names: Iterable[str] = tuple(FORMS)) -> dict[str, float]:
     """PSNR on Y over Set5 by the field's protocol, for each named form that can be had."""
     from mmagic.evaluation.metrics import psnr
@@ -198,7 +199,7 @@ def quality(network: nn.Module,
         except UserError:
             continue
     scale = network.upscale_factor
-    multiple = 12 if 12 % scale == 0 else scale
+    multiple = gt_multiple(scale)
     found = {name: [] for name in upscalers}
     for path in sorted(SET5.glob('*.png')):
         high = cv2.imread(str(path), cv2.IMREAD_COLOR)
@@ -209,11 +210,13 @@ def quality(network: nn.Module,
             found[name].append(float(psnr(
                 upscaler(low).astype(float), high.astype(float), crop_border=scale,
                 input_order='HWC', convert_to='Y', channel_order='bgr')))
-            on_picture()
+            if on_picture is not None:
+                on_picture()
     return {name: mean(values) for name, values in found.items()}
 
 
-# What follows runs in a process of its own each time, see srdensenet_mm.benchmark.run_fresh.
+# What follows runs in a process of its own each time, see
+# srdensenet_mm.benchmark.peak_memory.run_fresh.
 
 
 def plain_peak(checkpoint: str | None, size: list[int], threads: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ import torch
 def time_interleaved(calls: Mapping[str, Callable[[], object]],
                      runs: int,
                      device: str | torch.device = 'cpu',
-                     on_call: Callable[[str], object] = str) -> dict[str, list[float]]:
+                     on_call: Callable[[str], object] | None = None) -> dict[str, list[float]]:
     """Time several calls in rounds, each once a round.
 
     What slows the machine down for a while slows all of them alike. The order
@@ -20,7 +20,7 @@ def time_interleaved(calls: Mapping[str, Callable[[], object]],
         runs (int): Rounds. One more before them warms up and does not count.
         device (str | torch.device): Where the calls compute; CUDA's own clock
             is read for a GPU.
-        on_call (Callable): Told each name after its call, warm-up included.
+        on_call (Callable, optional): Told each name after its call, warm-up included.
 
     Returns:
         dict[str, list[float]]: Seconds, round by round.
@@ -34,7 +34,8 @@ def time_interleaved(calls: Mapping[str, Callable[[], object]],
             taken = timed(calls[name])
             if i:
                 seconds[name].append(taken)
-            on_call(name)
+            if on_call is not None:
+                on_call(name)
     return seconds
 
 
