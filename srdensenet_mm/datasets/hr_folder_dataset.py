@@ -127,7 +127,7 @@ class HRFolderDataset(BaseDataset):
         self._fill_cache()
 
     def _fill_cache(self) -> None:
-        room = _free_memory() // 2 if self.cache_gib is None else int(self.cache_gib * 2**30)
+        room = _memory_share() // 2 if self.cache_gib is None else int(self.cache_gib * 2**30)
         started, held = time.time(), 0
         infos = collections.defaultdict(list)
         for index in range(len(self)):
@@ -202,7 +202,7 @@ class HRFolderDataset(BaseDataset):
         """One picture, from the cache where it is there.
 
         Args:
-            index (int): Its number, from 0 on.
+            index (int): As in :meth:`get_data_info`.
 
         Returns:
             np.ndarray | None: uint8 RGB, shape (H, W, 3), read-only; None for a
@@ -247,7 +247,7 @@ class HRFolderDataset(BaseDataset):
         return self.pipeline(info)
 
 
-def _free_memory() -> int:
+def _memory_share() -> int:
     """Bytes that one of this machine's training processes may take."""
     # As torchrun, Slurm and Open MPI tell it.
     for name in ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE', 'OMPI_COMM_WORLD_LOCAL_SIZE'):
