@@ -62,11 +62,11 @@ def normalization_of(cfg: Mapping[str, Any]) -> Normalization | None:
     return Normalization(order.lower(), *_mean_and_std(preprocessor))
 
 
-def normalization_of_text(cfg: Mapping[str, Any]) -> dict[str, Any] | None:
+def normalization_for_meta(cfg: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a checkpoint's meta is to keep of its training's config.
 
     Args:
-        cfg (Mapping): What could be read of it.
+        cfg (Mapping): What could be read of the text that a Runner keeps of it.
 
     Returns:
         dict | None: None of the usual numbers, in whatever order where that is

@@ -18,7 +18,7 @@ from ..errors import UserError
 from .architecture import build_network, colour_of, complete_config, read_architecture
 from .config_text import read_config_text
 from .layouts import OURS, Misfit, recognise
-from .normalization import normalization_of_text
+from .normalization import normalization_for_meta
 
 # Wrappers that put their name in front of the keys: data parallelism, compile.
 _WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
@@ -215,7 +215,7 @@ def _of_training(cfg: Mapping[str, Any]) -> dict[str, Any]:
     generator = model.get('generator') if isinstance(model, Mapping) else None
     if not isinstance(generator, Mapping):
         return {}
-    said, normalization = dict(network=generator), normalization_of_text(cfg)
+    said, normalization = dict(network=generator), normalization_for_meta(cfg)
     return dict(said, normalization=normalization) if normalization else said
 
 
