@@ -26,12 +26,14 @@ from .precision import DTYPES, InPrecision
 from .reach import reach
 from .tiling import Grid, Span, cheapest_grid, fixed_grid, run_tiles, whole_grid
 
-# Without a limit given: memory for tiles on a CPU, beside the picture itself.
-# More makes a large picture little faster and slows others down. Engines take several times
-# what torch does for a tile: within this, overlaps would be most of their work.
-_DEFAULT_LIMIT = int(1.8 * memory.GIB)
-_ENGINE_SHARE = 0.5
+# Without a limit given: what a call may take of the memory that is free, ...
 _DEFAULT_SHARE = 0.75
+# ... and tiles on a CPU, beside the picture itself. More makes a large picture little faster and
+# slows others down.
+_DEFAULT_LIMIT = int(1.8 * memory.GIB)
+# Engines take several times what torch does for a tile: within that limit, overlaps would be most
+# of their work, so they may have this share of what is free.
+_ENGINE_SHARE = 0.5
 # More bytes for an LR pixel than networks take: ours up to 160,000, for x8 with kernel 3.
 _MOST_PER_PIXEL = 300_000
 # Small tiles go through the network together, up to this many LR pixels.
@@ -104,8 +106,8 @@ class Upscaler:
                  config: str | Path | None = None):
         _check_choice('dtype', dtype, DTYPES)
         _check_choice('backend', backend, BACKENDS)
-        _check_at_least('tile', tile, 0)
-        _check_at_least('overlap', overlap, 0)
+        _check_lr_pixels('tile', tile)
+        _check_lr_pixels('overlap', overlap)
         if max_memory is not None and not (_is_number(max_memory) and 0 < max_memory < math.inf):
             raise UserError(f'max_memory={max_memory!r}: give the GiB that may be used, above 0')
         self.device = find_device(device, backend)
@@ -339,10 +341,9 @@ def _check_choice(name: str, value: str, choices) -> None:
         raise UserError(f'{name}={value!r}: choose one of {", ".join(choices)}')
 
 
-def _check_at_least(name: str, value: int | None, lowest: int) -> None:
-    if value is not None and not (_is_number(value) and isinstance(value, int)
-                                  and value >= lowest):
-        raise UserError(f'{name}={value!r}: give a whole number of LR pixels, at least {lowest}')
+def _check_lr_pixels(name: str, value: int | None) -> None:
+    if value is not None and not (_is_number(value) and isinstance(value, int) and value >= 0):
+        raise UserError(f'{name}={value!r}: give a whole number of LR pixels, at least 0')
 
 
 def _is_number(value) -> bool:
