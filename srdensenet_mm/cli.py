@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from .errors import UserError, run_tool
-from .recipes import copy_recipe, find_recipe, list_recipes, mim_folder
+from .recipes import bare_name, copy_recipe, find_recipe, list_recipes, mim_folder
 
 # The tools that take recipes, and their options whose value may be named like one, and is none.
 _TAKE_RECIPES = ('train', 'test', 'benchmark')
@@ -56,7 +56,7 @@ def _with_recipe_paths(tool: str, arguments: list[str]) -> list[str]:
     resolved = []
     for before, argument in zip(['', *arguments], arguments, strict=False):
         name, equals, rest = argument.partition('=')
-        stem = name.removeprefix('srdensenet_mm::').removesuffix('.py')
+        stem = bare_name(name)
         is_config = before == '--config' or tool in _TAKE_RECIPES and before not in _FOLDERS
         if stem in recipes and is_config and not Path(name).is_file():
             copy = Path(f'{stem}.py')

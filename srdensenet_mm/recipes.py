@@ -60,17 +60,26 @@ def list_recipes() -> list[str]:
                   if not any(part.startswith(('_', '.')) for part in path.parts))
 
 
+def bare_name(name: str) -> str:
+    """A recipe's name as :func:`list_recipes` has it.
+
+    Args:
+        name (str): The same; also with ``.py``, with ``srdensenet_mm::`` in
+            front.
+    """
+    return name.removeprefix('srdensenet_mm::').removesuffix('.py')
+
+
 def find_recipe(name: str) -> Path:
     """The file of a recipe.
 
     Args:
-        name (str): As :func:`list_recipes` has it; also with ``.py``, with
-            ``srdensenet_mm::`` in front.
+        name (str): See :func:`bare_name`.
 
     Raises:
         UserError: There is no such recipe; the message names similar ones.
     """
-    stem = name.removeprefix('srdensenet_mm::').removesuffix('.py')
+    stem = bare_name(name)
     if stem in list_recipes():
         return configs_folder() / f'{stem}.py'
     similar = similar_recipes(name)
@@ -80,9 +89,8 @@ def find_recipe(name: str) -> Path:
 
 def similar_recipes(name: str) -> list[str]:
     """The recipes that a mistyped name, or path, may have meant, the most similar first."""
-    stem = Path(name.removeprefix('srdensenet_mm::')).name.removesuffix('.py')
     try:
-        return difflib.get_close_matches(stem, list_recipes(), n=3)
+        return difflib.get_close_matches(Path(bare_name(name)).name, list_recipes(), n=3)
     except UserError:  # the package has come without any
         return []
 
@@ -91,7 +99,7 @@ def copy_recipe(name: str, folder: str | Path = '.') -> list[Path]:
     """Copy a recipe, and the files that it inherits from, into a folder.
 
     Args:
-        name (str): See :func:`find_recipe`.
+        name (str): See :func:`bare_name`.
         folder (str | Path): Where to; created where missing. The recipe goes
             directly into it, what it inherits from to the same place relative
             to the recipe.
