@@ -255,6 +255,22 @@ def init_distributed(cfg) -> None:
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
 
 
+def _first_slurm_node() -> str:
+    """The address of the node that a Slurm job's first process is on."""
+    import os
+    import subprocess
+    nodes = os.environ.get('SLURM_STEP_NODELIST') or os.environ.get('SLURM_NODELIST')
+    if not nodes or os.environ.get('SLURM_NNODES', '1') == '1':
+        return '127.0.0.1'
+    try:
+        names = subprocess.run(['scontrol', 'show', 'hostnames', nodes], check=True,
+                               capture_output=True, text=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f'--launcher slurm: scontrol does not name the nodes of {nodes} ({error}); '
+                        'set MASTER_ADDR to the address of the first') from error
+    return names[0]
+
+
 def hide_part_wrappers(model) -> None:
     """Keep the wrappers of a model's parts out of the names of its weights.
 
@@ -285,22 +301,6 @@ def _enter_wrapper(wrapper, state_dict: dict, prefix: str, *_) -> None:
 def _rename(state_dict: dict, old: str, new: str) -> None:
     for key in [key for key in state_dict if key.startswith(old)]:
         state_dict[new + key[len(old):]] = state_dict.pop(key)
-
-
-def _first_slurm_node() -> str:
-    """The address of the node that a Slurm job's first process is on."""
-    import os
-    import subprocess
-    nodes = os.environ.get('SLURM_STEP_NODELIST') or os.environ.get('SLURM_NODELIST')
-    if not nodes or os.environ.get('SLURM_NNODES', '1') == '1':
-        return '127.0.0.1'
-    try:
-        names = subprocess.run(['scontrol', 'show', 'hostnames', nodes], check=True,
-                               capture_output=True, text=True).stdout.split()
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise UserError(f'--launcher slurm: scontrol does not name the nodes of {nodes} ({error}); '
-                        'set MASTER_ADDR to the address of the first') from error
-    return names[0]
 
 
 def keep_freed_memory() -> None:
