@@ -271,7 +271,9 @@ def _build(cfg: dict, **offered) -> nn.Module:
     """
     cfg = dict(cfg)
     kind = cfg.pop('type')
-    cls = MODELS.module_dict.get(kind) or MODELS.get(kind) if isinstance(kind, str) else kind
+    cls = kind
+    if isinstance(kind, str):
+        cls = MODELS.module_dict.get(kind) or MODELS.get(kind)
     if cls is None:
         raise ValueError(f'{kind!r} is not a registered module')
     own, passed_on = _arguments(cls)
