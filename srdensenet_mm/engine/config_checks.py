@@ -1,7 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Finding a user's mistakes in a config before a Runner does."""
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -11,15 +11,15 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import build_from_cfg
 
 from srdensenet_mm.compat import bare_message
+from srdensenet_mm.datasets.checked_pictures import SKIP_HELP
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.type_names import type_name
 
 from .picture_checks import (
+    PREPARE_AGAIN,
     check_none_left_out,
     check_sizes,
     check_twins,
-    is_picture_dataset,
-    map_datasets,
-    name_bad_pictures,
     smallest_side,
 )
 
@@ -55,12 +55,31 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     """
     for name in loaders:
         if cfg.get(name):
-            cfg[name] = map_datasets(cfg[name], partial(_checked, cfg, name))
+            cfg[name] = _map_datasets(cfg[name], partial(_checked, cfg, name))
+
+
+def _map_datasets(loaders, function: Callable[[dict], dict]):
+    """Put other datasets in the place of those that data loaders read.
+
+    Args:
+        loaders (dict | Sequence[dict]): Config of one data loader or several.
+        function (Callable): Of a dataset's config, within whatever wrappers
+            such as ``RepeatDataset``.
+
+    Returns:
+        dict | list[dict]: Copies, with what the function returns.
+    """
+    if isinstance(loaders, (list, tuple)):
+        return [_map_datasets(one, function) for one in loaders]
+    for name, kinds in (('datasets', (list, tuple)), ('dataset', dict)):
+        if isinstance(loaders.get(name), kinds):
+            return dict(loaders, **{name: _map_datasets(loaders[name], function)})
+    return function(loaders)
 
 
 def _checked(cfg: Config, name: str, dataset: dict) -> dict:
     """What takes a dataset's place in the loader ``name``: the same, where it is not MMagic's."""
-    if not is_picture_dataset(dataset):
+    if not _is_picture_dataset(dataset):
         return dataset
     prefix = dataset['data_prefix']
     if not isinstance(prefix, dict):
@@ -82,7 +101,35 @@ def _checked(cfg: Config, name: str, dataset: dict) -> dict:
         if not any(map(dataset.get, ('ann_file', 'recursive', 'img_suffix'))):
             check_none_left_out([root / folder for folder in prefix.values()], infos)
         check_sizes(infos, scale, smallest_side(cfg.get(f'{name.split("_")[0]}_evaluator')))
-    return name_bad_pictures(dataset, scale, is_training)
+    return _name_bad_pictures(dataset, scale, is_training)
+
+
+def _is_picture_dataset(dataset: dict) -> bool:
+    """Whether a dataset's config is of MMagic's ``BasicImageDataset``, on a local disk."""
+    return (type_name(dataset.get('type')) == 'BasicImageDataset'
+            and bool(dataset.get('data_prefix')) and not dataset.get('backend_args')
+            and '://' not in str(dataset.get('data_root')))
+
+
+def _name_bad_pictures(dataset: dict, scale: int | None, is_training: bool) -> dict:
+    """A dataset's config that names the file where it fails.
+
+    Args:
+        dataset (dict): Config of a ``BasicImageDataset``.
+        scale (int, optional): How many times larger GT must be.
+        is_training (bool): Whether bad pictures may be skipped: by the setting
+            ``on_bad_image='skip'`` of the dataset.
+
+    Returns:
+        dict: A :class:`~srdensenet_mm.datasets.CheckedPictures` around it.
+    """
+    dataset = dict(dataset)
+    choice = dataset.pop('on_bad_image', 'raise')
+    if not is_training and choice != 'raise':
+        raise UserError(f'on_bad_image={choice!r} is for training: a score counts all pictures')
+    return dict(
+        type='mmagic.CheckedPictures', dataset=dataset, scale=scale, on_bad_image=choice,
+        hint=SKIP_HELP if is_training else f'({PREPARE_AGAIN})')
 
 
 def _how_to_make(folder: str, root: Path) -> str:

@@ -1,47 +1,21 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Finding pictures that are missing or no pairs before a run starts."""
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mmagic.registry import DATASETS
 from PIL import ExifTags, Image
 
-from srdensenet_mm.datasets.checked_pictures import SKIP_HELP, size_fault
+from srdensenet_mm.datasets.checked_pictures import size_fault
 from srdensenet_mm.datasets.picture_files import find_pictures
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.type_names import type_name
 
-_AGAIN = 'prepare it again with: python tools/prepare_dataset.py HR_FOLDER'
+PREPARE_AGAIN = 'prepare it again with: python tools/prepare_dataset.py HR_FOLDER'
 # MMagic's SSIM looks through a window of 11 x 11 pixels.
 _WINDOW = 11
-
-
-def is_picture_dataset(dataset: dict) -> bool:
-    """Whether a dataset's config is of MMagic's ``BasicImageDataset``, on a local disk."""
-    return (type_name(dataset.get('type')) == 'BasicImageDataset'
-            and bool(dataset.get('data_prefix')) and not dataset.get('backend_args')
-            and '://' not in str(dataset.get('data_root')))
-
-
-def map_datasets(loaders, function: Callable[[dict], dict]):
-    """Put other datasets in the place of those that data loaders read.
-
-    Args:
-        loaders (dict | Sequence[dict]): Config of one data loader or several.
-        function (Callable): Of a dataset's config, within whatever wrappers
-            such as ``RepeatDataset``.
-
-    Returns:
-        dict | list[dict]: Copies, with what the function returns.
-    """
-    if isinstance(loaders, (list, tuple)):
-        return [map_datasets(one, function) for one in loaders]
-    for name, kinds in (('datasets', (list, tuple)), ('dataset', dict)):
-        if isinstance(loaders.get(name), kinds):
-            return dict(loaders, **{name: map_datasets(loaders[name], function)})
-    return function(loaders)
 
 
 def check_twins(name: str, dataset: dict) -> list[dict]:
@@ -61,7 +35,7 @@ def check_twins(name: str, dataset: dict) -> list[dict]:
     built = DATASETS.build(dict(bare, pipeline=[], lazy_init=True, _scope_='mmagic'))
     infos, prefix = built.load_data_list(), built.data_prefix
     if not infos:
-        raise UserError(f'{name}: {prefix[built.search_key]} holds no picture; {_AGAIN} '
+        raise UserError(f'{name}: {prefix[built.search_key]} holds no picture; {PREPARE_AGAIN} '
                         f'{dataset.get("data_root") or "OUT_FOLDER"}')
     keys = [key for key in prefix if f'{key}_path' in infos[0]]
     folders: dict[str, set[str]] = {}
@@ -108,8 +82,8 @@ def check_none_left_out(folders: Sequence[Path], infos: list[dict]) -> None:
             if os.path.normpath(path) not in listed:
                 reason = ('has a format' if path.parent == folder else 'lies in a folder') + (
                     ' that MMagic passes over')
-                raise UserError(f'{path}: would not be scored, for it {reason}: {_AGAIN}, or take '
-                                'it out')
+                raise UserError(f'{path}: would not be scored, for it {reason}: {PREPARE_AGAIN}, '
+                                'or take it out')
 
 
 def _exists(path: str, folders: dict[str, set[str]]) -> bool:
@@ -129,7 +103,7 @@ def _pictures_in(folder: str, suffixes) -> Iterator[Path]:
 def _missing(path: str | Path, twins: list[str], found: list) -> str:
     twin = f', the twin of {twins[0]}' if twins else ''
     more = f' (and {len(found) - 1} more)' if len(found) > 1 else ''
-    return f'{path}: there is no such file{twin}{more}; {_AGAIN}'
+    return f'{path}: there is no such file{twin}{more}; {PREPARE_AGAIN}'
 
 
 def check_sizes(infos: list[dict], scale: int | None, min_side: int) -> None:
@@ -153,7 +127,7 @@ def check_sizes(infos: list[dict], scale: int | None, min_side: int) -> None:
         if img_size and gt_size and scale:
             fault = size_fault(info['img_path'], img_size, info['gt_path'], gt_size, scale)
             if fault:
-                raise UserError(f'{fault}; {_AGAIN}')
+                raise UserError(f'{fault}; {PREPARE_AGAIN}')
         if gt_size and min(gt_size) < min_side:
             raise UserError(f'{info["gt_path"]}: {gt_size[0]}x{gt_size[1]} pixels is too small to '
                             f'be scored: {min_side} to a side are needed, the border that the '
@@ -191,24 +165,3 @@ def _metrics(evaluators) -> Iterator[dict]:
     elif isinstance(evaluators, dict):
         yield evaluators
         yield from _metrics(evaluators.get('metrics'))
-
-
-def name_bad_pictures(dataset: dict, scale: int | None, is_training: bool) -> dict:
-    """A dataset's config that names the file where it fails.
-
-    Args:
-        dataset (dict): Config of a ``BasicImageDataset``.
-        scale (int, optional): How many times larger GT must be.
-        is_training (bool): Whether bad pictures may be skipped: by the setting
-            ``on_bad_image='skip'`` of the dataset.
-
-    Returns:
-        dict: A :class:`~srdensenet_mm.datasets.CheckedPictures` around it.
-    """
-    dataset = dict(dataset)
-    choice = dataset.pop('on_bad_image', 'raise')
-    if not is_training and choice != 'raise':
-        raise UserError(f'on_bad_image={choice!r} is for training: a score counts all pictures')
-    return dict(
-        type='mmagic.CheckedPictures', dataset=dataset, scale=scale, on_bad_image=choice,
-        hint=SKIP_HELP if is_training else f'({_AGAIN})')
