@@ -15,7 +15,7 @@ _UMASK = os.umask(0o077)
 os.umask(_UMASK)
 
 
-def make_folder(path: str | Path) -> Path:
+def make_folder(path: str | Path) -> None:
     """Make a folder, where it is not there, before anything is computed for it.
 
     Raises:
@@ -28,7 +28,6 @@ def make_folder(path: str | Path) -> Path:
         raise UserError(f'{path}: cannot be made ({error.strerror})') from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise UserError(f'{path}: cannot be written to')
-    return path
 
 
 def same_file(one: str | Path, other: str | Path) -> bool:

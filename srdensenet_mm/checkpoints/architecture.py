@@ -36,12 +36,12 @@ def read_architecture(weights: Mapping[str, Tensor], layout: Layout = OURS) -> d
         Misfit: A weight is missing or has an impossible shape.
     """
 
-    def shape(module: str, dims: int = 4):
+    def shape(module: str) -> tuple[int, ...]:
         key = f'{module}.weight'
         if key not in weights:
             raise Misfit(f'lacks {layout.from_ours(key)}')
         found = tuple(weights[key].shape)
-        if len(found) != dims or 0 in found:
+        if len(found) != 4 or 0 in found:
             raise Misfit(f'{layout.from_ours(key)} has shape {found}, not that of a convolution')
         return found
 

@@ -194,13 +194,13 @@ def _reason(source: Path, error: Exception) -> str:
     return text if text.startswith(str(source)) else f'{source}: {text}'
 
 
-def prepare_output(out: str | Path) -> Path:
+def prepare_output(out: str | Path) -> None:
     """Make the output folder before anything is computed.
 
     Raises:
         UserError: It cannot be made or written to.
     """
     try:
-        return make_folder(out)
+        make_folder(out)
     except UserError as error:
         raise UserError(f'--out {error}') from error

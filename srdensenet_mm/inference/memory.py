@@ -61,7 +61,7 @@ class _LiveBytes(TorchDispatchMode):
         self.live += size
         self.peak = max(self.peak, self.live)
 
-        def gone(_, key=key, size=size):
+        def gone(_):
             if self._known.pop(key, None) is not None:
                 self.live -= size
 
