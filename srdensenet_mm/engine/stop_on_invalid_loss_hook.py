@@ -73,13 +73,15 @@ def batch_files(data_batch) -> list[str]:
             carry ``gt_path`` or ``img_path``.
     """
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
-    names = []
-    for sample in samples if isinstance(samples, (list, tuple)) else [samples]:
-        name = _file_of(sample)
-        names.extend(name if isinstance(name, (list, tuple)) else [name] if name else [])
-    return list(dict.fromkeys(map(str, names)))
+    if not isinstance(samples, (list, tuple)):
+        samples = [samples]
+    return list(dict.fromkeys(str(name) for sample in samples for name in _files_of(sample)))
 
 
-def _file_of(sample) -> str | None:
-    return next((getattr(sample, key) for key in ('gt_path', 'img_path')
-                 if getattr(sample, key, None)), None)
+def _files_of(sample) -> list:
+    """The file of a sample, or those of a stacked batch."""
+    for key in ('gt_path', 'img_path'):
+        found = getattr(sample, key, None)
+        if found:
+            return list(found) if isinstance(found, (list, tuple)) else [found]
+    return []
