@@ -215,8 +215,11 @@ def _of_training(cfg: Mapping[str, Any]) -> dict[str, Any]:
     generator = model.get('generator') if isinstance(model, Mapping) else None
     if not isinstance(generator, Mapping):
         return {}
-    said, normalization = dict(network=generator), normalization_for_meta(cfg)
-    return dict(said, normalization=normalization) if normalization else said
+    said = dict(network=generator)
+    normalization = normalization_for_meta(cfg)
+    if normalization is not None:
+        said['normalization'] = normalization
+    return said
 
 
 def _bare(weights: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

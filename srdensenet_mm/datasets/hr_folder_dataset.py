@@ -89,7 +89,8 @@ class HRFolderDataset(BaseDataset):
             raise UserError(f'shrink={shrink} must hold sizes of more than 0 and at most 1')
         for name in ('ann_file', 'data_prefix', 'filter_cfg'):
             value = kwargs.get(name)
-            if any(value.values()) if isinstance(value, dict) else value:
+            given = any(value.values()) if isinstance(value, dict) else value
+            if given:
                 raise UserError(f'{name}={value!r}: HRFolderDataset takes all pictures of '
                                 'its folders; make a folder of those that are to serve (of links, '
                                 'for example)')
