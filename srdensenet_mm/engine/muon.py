@@ -92,9 +92,9 @@ class MuonWithAdam(Optimizer):
         if not kernels:
             return
         directions = self._directions(kernels, group['momentum'])
-        matrices = [_in_order_of(p, d).flatten(1) for p, d in zip(kernels, directions, strict=True)]
+        matrices = [direction.flatten(1) for direction in directions]
         steps = orthogonalize(matrices, group['ns_steps'])
-        moves = [_back(p, step) for p, step in zip(kernels, steps, strict=True)]
+        moves = [step.view_as(kernel) for kernel, step in zip(kernels, steps, strict=True)]
         # The root mean square of Adam's steps is about 0.2 of its rate.
         torch._foreach_mul_(moves, [0.2 * math.sqrt(max(matrix.shape)) for matrix in matrices])
         torch._foreach_mul_(moves, group['lr'])
@@ -134,22 +134,6 @@ class MuonWithAdam(Optimizer):
             capturable=in_graph,
             amsgrad=False, beta1=group['betas'][0], beta2=group['betas'][1], lr=group['lr'],
             weight_decay=0, eps=group['eps'], maximize=False)
-
-
-def _is_channels_last(kernel: Tensor) -> bool:
-    return kernel.dim() == 4 and not kernel.is_contiguous() and kernel.is_contiguous(
-        memory_format=torch.channels_last)
-
-
-def _in_order_of(kernel: Tensor, direction: Tensor) -> Tensor:
-    """Without a copy: Muon does not mind in which order a matrix' columns stand."""
-    return direction.permute(0, 2, 3, 1) if _is_channels_last(kernel) else direction
-
-
-def _back(kernel: Tensor, step: Tensor) -> Tensor:
-    """A matrix of :func:`_in_order_of` as a kernel again."""
-    step = step.reshape(_in_order_of(kernel, kernel).shape)
-    return step.permute(0, 3, 1, 2) if _is_channels_last(kernel) else step
 
 
 def is_kernel(parameter: Tensor) -> bool:

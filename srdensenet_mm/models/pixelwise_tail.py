@@ -54,7 +54,7 @@ def pixelwise_tail(x: Tensor, deconvs: Collection[nn.ConvTranspose2d],
                 for deconv in deconvs]
     biases = [deconv.bias.repeat(deconv.stride[0]**2).to(x.dtype) for deconv in deconvs]
     # (kh, kw, C_out, C_in): row (i, j, c) makes the share in the neighbour's channel c.
-    taps = conv_last.weight.permute(2, 3, 0, 1).flatten(0, 2)
+    taps = conv_last.weight.permute(2, 3, 0, 1).flatten(0, 2).contiguous()
 
     def shares(pixels: Tensor) -> Tensor:
         for matrix, bias in zip(matrices, biases, strict=True):

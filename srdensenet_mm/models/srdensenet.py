@@ -125,9 +125,6 @@ class SRDenseNet(BaseModule):
         width = getattr(self.upsampler, 'out_channels', bottleneck_channels)
         self.conv_last = nn.Conv2d(width, out_channels, 3, padding=1)
         self._init_he_normal()
-        # oneDNN and cuDNN run these convolutions faster on channels_last, which they take from
-        # the kernels: of a picture with one channel, the layout cannot be told.
-        self.to(memory_format=torch.channels_last)
 
     def _init_he_normal(self) -> None:
         """He-normal weights, zero biases: a deep stack of ReLUs starts dead without."""
@@ -161,14 +158,17 @@ class SRDenseNet(BaseModule):
         return self._checkpointed(self._reconstruct, x)
 
     def _low_level_maps(self, x: Tensor) -> Tensor:
-        if not is_autocast(x) or self.conv_first.weight.dtype is not torch.float32:
-            maps = F.relu(self.conv_first(x))
+        # oneDNN and cuDNN run the network faster on channels_last, which they take from the first
+        # kernel: of a picture with one channel, the layout cannot be told.
+        weight = self.conv_first.weight.to(memory_format=torch.channels_last)
+        if not is_autocast(x) or weight.dtype is not torch.float32:
+            maps = F.relu(F.conv2d(x, weight, self.conv_first.bias, padding=1))
             dtype = maps.dtype
         else:
             kind = x.device.type
             # In bf16 the input itself would be off by up to half a level.
             with torch.autocast(kind, enabled=False):
-                maps = F.relu(self.conv_first(x.float()))
+                maps = F.relu(F.conv2d(x.float(), weight, self.conv_first.bias, padding=1))
             dtype = torch.get_autocast_dtype(kind)
         return maps.to(dtype, memory_format=torch.channels_last)
 

@@ -8,6 +8,7 @@ import torch
 from mmagic.registry import MODELS
 from mmengine.registry import DefaultScope
 from plain_srdensenet import PlainSRDenseNet
+from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from srdensenet_mm.models import DeconvUpsampler, DenseBlock, SRDenseNet
@@ -132,8 +133,6 @@ def test_maps_are_channels_last(channels, feature_level, size):
             return out
 
     net = SRDenseNet(channels, channels, 2, feature_level=feature_level, **SMALL)
-    weights = net.state_dict()
-    net.load_state_dict({key: value.contiguous() for key, value in weights.items()})
     with torch.no_grad(), Watch():
         net(torch.rand(1, channels, *size))
     # The first convolution; of three blocks, the first layer and what the two others read; for
@@ -142,6 +141,24 @@ def test_maps_are_channels_last(channels, feature_level, size):
     maps = [seen[0][1], *itertools.chain(*seen[1:])]
     for some in maps:
         assert some.is_contiguous(memory_format=torch.channels_last) and not some.is_contiguous()
+
+
+def test_weights_are_contiguous_as_other_modules_are(tmp_path):
+    net = SRDenseNet(**SMALL)
+    save_file(net.state_dict(), tmp_path / 'weights.safetensors')
+    for key, value in load_file(tmp_path / 'weights.safetensors').items():
+        assert torch.equal(value, net.state_dict()[key]), key
+    optimizer = torch.optim.LBFGS(net.parameters(), max_iter=2)
+    low, high = torch.rand(1, 1, 8, 8), torch.rand(1, 1, 32, 32)
+
+    def loss():
+        optimizer.zero_grad()
+        value = torch.nn.functional.mse_loss(net(low), high)
+        value.backward()
+        return value
+
+    before = float(optimizer.step(loss))
+    assert float(loss()) < before
 
 
 def test_starts_alive():
