@@ -271,6 +271,20 @@ def _first_slurm_node() -> str:
     return names[0]
 
 
+def leave_out_training(cfg) -> None:
+    """Take out of a config what only trains, for a Runner that is to test.
+
+    Concerns mmengine 0.10: asked for the current iteration, as MMagic's
+    visualization hook does at every picture, the Runner builds the loop of the
+    training first, and with it the training set, which may not even be there.
+
+    Args:
+        cfg (mmengine.Config): Changed in place.
+    """
+    for section in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        cfg[section] = None
+
+
 def hide_part_wrappers(model) -> None:
     """Keep the wrappers of a model's parts out of the names of its weights.
 

@@ -73,7 +73,9 @@ def _map_datasets(loaders, function: Callable[[dict], dict]):
         return [_map_datasets(one, function) for one in loaders]
     for name, kinds in (('datasets', (list, tuple)), ('dataset', dict)):
         if isinstance(loaders.get(name), kinds):
-            return dict(loaders, **{name: _map_datasets(loaders[name], function)})
+            copied = loaders.copy()  # dict() would unpack the classes of a config in pure Python
+            copied[name] = _map_datasets(loaders[name], function)
+            return copied
     return function(loaders)
 
 
@@ -123,7 +125,7 @@ def _name_bad_pictures(dataset: dict, scale: int | None, is_training: bool) -> d
     Returns:
         dict: A :class:`~srdensenet_mm.datasets.CheckedPictures` around it.
     """
-    dataset = dict(dataset)
+    dataset = dataset.copy()
     choice = dataset.pop('on_bad_image', 'raise')
     if not is_training and choice != 'raise':
         raise UserError(f'on_bad_image={choice!r} is for training: a score counts all pictures')

@@ -53,4 +53,6 @@ def read_config(name: str, cfg_options: dict | None = None) -> Config:
 
 def without_perceptual_loss(model: dict) -> dict:
     """A model's config without the loss whose network, VGG19, is fetched from the internet."""
-    return {key: value for key, value in model.items() if key != 'perceptual_loss'}
+    model = model.copy()
+    model.pop('perceptual_loss', None)
+    return model

@@ -13,7 +13,12 @@ from mmengine.runner import Runner
 from torch import nn
 
 from srdensenet_mm.checkpoints.reading import read_checkpoint
-from srdensenet_mm.compat import hide_part_wrappers, init_distributed, keep_freed_memory
+from srdensenet_mm.compat import (
+    hide_part_wrappers,
+    init_distributed,
+    keep_freed_memory,
+    leave_out_training,
+)
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, make_folder
 
@@ -165,6 +170,7 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     check_data(cfg, ['test_dataloader'])
     read_checkpoint(checkpoint)  # what cannot be read is refused before anything is built
     cfg.load_from, cfg.resume = None, False
+    leave_out_training(cfg)
     cfg.model = without_perceptual_loss(cfg.model)
     runner = build_runner(cfg)
     _check_self_ensemble(cfg, runner.model)

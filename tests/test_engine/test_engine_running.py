@@ -1,6 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import ast
+
 import pytest
 import torch
+from mmagic_layout import write_layout
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from run_tools_here import unique_name
 from tiny_training import TINY_NETWORK, tiny_config
 
@@ -45,6 +50,79 @@ def test_the_given_checkpoint_is_scored_whatever_a_training_would_begin_with(tmp
     for resume in (False, True):
         cfg = config(tmp_path, load_from=str(tmp_path / 'other.pth'), resume=resume)
         assert running.test(cfg, str(tmp_path / 'given.pth'))['PSNR'] == alone['given']
+
+
+@HOOKS.register_module()
+class AskForTheIteration(Hook):
+    """Does what MMagic's visualization hook does at every picture."""
+
+    def after_test_iter(self, runner, *_, **__):
+        assert runner.iter == 0
+
+
+def test_a_test_does_without_the_training_set(tmp_path):
+    save_network(make_network(0), tmp_path / 'network.pth')
+    cfg = config(tmp_path, custom_hooks=[dict(type='AskForTheIteration')])
+    cfg.train_dataloader.dataset = dict(
+        type='HRFolderDataset', data_root=str(tmp_path / 'nowhere'), _scope_='mmagic')
+    expected = running.test(config(tmp_path), str(tmp_path / 'network.pth'))
+    assert running.test(cfg, str(tmp_path / 'network.pth')) == expected
+
+
+LAZY = """
+from mmagic.datasets import BasicImageDataset
+from mmagic.datasets.transforms import LoadImageFromFile, PackInputs, PairedRandomCrop, SetValues
+from mmagic.engine.runner import MultiTestLoop, MultiValLoop
+from mmagic.evaluation import PSNR
+from mmagic.evaluation.evaluator import Evaluator
+from mmagic.models.losses import L1Loss
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.hooks import CheckpointHook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import IterBasedTrainLoop
+from torch.optim import Adam
+
+from srdensenet_mm.models import SRDenseNet
+from srdensenet_mm.models.luma_edit_model import LumaEditModel
+
+default_scope = 'mmagic'
+log_processor = dict(by_epoch=False)
+default_hooks = dict(checkpoint=dict(type=CheckpointHook, by_epoch=False, interval=2))
+model = dict(
+    type=LumaEditModel, pixel_loss=dict(type=L1Loss),
+    generator=dict(type=SRDenseNet, mid_channels=4, num_blocks=1, num_layers=2, growth_rate=4,
+                   bottleneck_channels=4))
+load = [dict(type=LoadImageFromFile, key=key, color_type='color', channel_order='rgb')
+        for key in ('img', 'gt')]
+pictures = dict(type=BasicImageDataset, data_root='data/Set5',
+                data_prefix=dict(img='LRbicx4', gt='GTmod12'))
+train_dataloader = dict(
+    batch_size=1, num_workers=0, sampler=dict(type=InfiniteSampler),
+    dataset=dict(**pictures, pipeline=[
+        *load, dict(type=SetValues, dictionary=dict(scale=4)),
+        dict(type=PairedRandomCrop, gt_patch_size=24), dict(type=PackInputs)]))
+val_dataloader = test_dataloader = dict(
+    num_workers=0, sampler=dict(type=DefaultSampler, shuffle=False),
+    dataset=dict(**pictures, pipeline=[*load, dict(type=PackInputs)]))
+val_evaluator = test_evaluator = dict(
+    type=Evaluator, metrics=[dict(type=PSNR, crop_border=4, convert_to='Y')])
+train_cfg = dict(type=IterBasedTrainLoop, max_iters=2, val_interval=2)
+val_cfg, test_cfg = dict(type=MultiValLoop), dict(type=MultiTestLoop)
+optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=Adam, lr=1e-3))
+"""
+
+
+def test_a_config_in_pure_python_trains_and_is_scored(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_layout(tmp_path / 'data')
+    (tmp_path / 'lazy.py').write_text(LAZY)
+    runner = running.train(running.load_config('lazy.py', 'work', dict([unique_name().split('=')])))
+    cfg = running.load_config('lazy.py', 'work', dict([unique_name().split('=')]))
+    scores = running.test(cfg, 'work/iter_2.pth')
+    for one in (runner.cfg, cfg):
+        ast.parse(one.pretty_text)  # which goes into logs and checkpoints
+    assert scores['PSNR'] == pytest.approx(
+        runner.message_hub.get_scalar('val/PSNR').current(), abs=1e-4)
 
 
 def test_averages_are_scored_as_the_checkpoint_holds_them(tmp_path):
