@@ -45,13 +45,15 @@ def check_sections(cfg: Config, sections: Sequence[str]) -> None:
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     """Look whether the pictures of MMagic's image datasets are there.
 
-    Of training sets, the files; of the others, also the sizes. What cannot be
-    seen without decoding them is named when they are drawn: every such dataset
-    in ``cfg`` is put into a :class:`~srdensenet_mm.datasets.CheckedPictures`.
+    Of training sets, the files, and the scale of the pairs that a pipeline
+    makes; of the others, also the sizes. What cannot be seen without decoding
+    the pictures is named when they are drawn: every such dataset in ``cfg`` is
+    put into a :class:`~srdensenet_mm.datasets.CheckedPictures`.
 
     Raises:
-        UserError: A folder or file is missing, has no twin or not its size;
-            the message names it and how to prepare it.
+        UserError: A folder or file is missing, has no twin or not its size, or
+            a pipeline is for another scale than the network; the message names
+            it and the way out.
     """
     for name in loaders:
         if cfg.get(name):
@@ -81,6 +83,8 @@ def _map_datasets(loaders, function: Callable[[dict], dict]):
 
 def _checked(cfg: Config, name: str, dataset: dict) -> dict:
     """What takes a dataset's place in the loader ``name``: the same, where it is not MMagic's."""
+    if name == 'train_dataloader':
+        _check_scale_of_pairs(dataset, _scale_of(cfg))
     if not _is_picture_dataset(dataset):
         return dataset
     prefix = dataset['data_prefix']
@@ -104,6 +108,25 @@ def _checked(cfg: Config, name: str, dataset: dict) -> dict:
             check_none_left_out([root / folder for folder in prefix.values()], infos)
         check_sizes(infos, scale, smallest_side(cfg.get(f'{name.split("_")[0]}_evaluator')))
     return _name_bad_pictures(dataset, scale, is_training)
+
+
+def _check_scale_of_pairs(dataset: dict, scale: int | None) -> None:
+    """Refuse a training set whose pipeline makes pairs of another scale than the network's."""
+    pipeline = dataset.get('pipeline') or []
+    crops_pairs = any(type_name(step.get('type')) == 'PairedRandomCrop' for step in pipeline)
+    for i, step in enumerate(pipeline):
+        kind, key, made = type_name(step.get('type')), 'scale', None
+        if kind == 'RandomPatchPair':
+            made = step.get('scale', 4)
+        elif kind == 'MATLABBicubicDown':
+            made = step.get('scale')
+        elif kind == 'SetValues' and crops_pairs:
+            key, made = 'dictionary.scale', step.get('dictionary', {}).get('scale')
+        if None not in (made, scale) and made != scale:
+            raise UserError(
+                f'train_dataloader: {kind} makes pairs for x{made}, but '
+                f'model.generator.upscale_factor={scale}: set pipeline.{i}.{key}={scale} of its '
+                'dataset, or the other')
 
 
 def _is_picture_dataset(dataset: dict) -> bool:

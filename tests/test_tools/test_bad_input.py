@@ -168,6 +168,27 @@ def test_settings_that_cannot_be_built(place, option, named):
     assert_nothing_written(place)
 
 
+@pytest.mark.parametrize('change', ['network', 'pairs'])
+@pytest.mark.parametrize('step, key', [
+    (dict(type='RandomPatchPair', gt_patch_size=24), 'scale'),
+    (dict(type='MATLABBicubicDown', scale=4), 'scale'),
+    (dict(type='SetValues', dictionary=dict(scale=4)), 'dictionary.scale')])
+def test_training_pairs_of_another_scale_than_the_networks(place, step, key, change):
+    loader = pairs_for_training(place)
+    load, pack = loader['dataset']['pipeline'][:2], dict(type='PackInputs')
+    crop = [dict(type='PairedRandomCrop', gt_patch_size=24)] if 'dictionary' in step else []
+    loader['dataset']['pipeline'] = [*load, step, *crop, pack]
+    loader['dataset'] = dict(type='RepeatDataset', times=2, dataset=loader['dataset'])
+    write_config(place / 'config.py', train_dataloader=loader)
+    option, sizes = {
+        'network': ('model.generator.upscale_factor=2', (4, 2)),
+        'pairs': (f'train_dataloader.dataset.dataset.pipeline.2.{key}=3', (3, 4))}[change]
+    line = refused('train', *arguments(place), option)
+    assert f'train_dataloader: {step["type"]} makes pairs for x{sizes[0]}' in line
+    assert f'upscale_factor={sizes[1]}: set pipeline.2.{key}={sizes[1]}' in line
+    assert_nothing_written(place)
+
+
 def test_work_folders_that_cannot_be_made(place):
     write(place / 'HR/x.png', make_rgb())
     (place / 'work').write_text('a file')
