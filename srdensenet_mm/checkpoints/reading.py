@@ -24,6 +24,7 @@ from .normalization import normalization_for_meta
 _WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
 # Under which name models keep the network, the averaged one (MMagic's own EMA) first.
 _GENERATORS = ('generator_ema.', 'generator.')
+_WEIGHT_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # Left out of meta: the config's text names the trainer's own folders.
 _PRIVATE_META = ('cfg', 'config', 'env_info')
 
@@ -259,11 +260,14 @@ def _checked(checkpoint: Checkpoint, file_size: int) -> Checkpoint:
                          'this is no state dict')
         if value.layout is not torch.strided or value.device.type != 'cpu':
             raise Misfit(f'{key} is not an ordinary tensor')
+        if value.dtype not in _WEIGHT_TYPES and key.rpartition('.')[2] in ('weight', 'bias'):
+            raise Misfit(f'{key} is {str(value.dtype).removeprefix("torch.")}: only weights of '
+                         'float64, float32, float16 or bfloat16 can be read, not quantized ones')
         size += value.numel() * value.element_size()
     # A small file can describe a huge tensor by repeating one number.
     if size > file_size:
         raise Misfit('is damaged: its tensors are larger than the file')
     for key, value in checkpoint.weights.items():
-        if not torch.isfinite(value).all():
+        if value.dtype in _WEIGHT_TYPES and not torch.isfinite(value).all():
             raise Misfit(f'{key} holds NaN or infinite numbers: its training diverged')
     return checkpoint

@@ -298,6 +298,23 @@ def test_content_that_is_no_state_dict(file, content, named):
     fails(file, named)
 
 
+@pytest.mark.parametrize('dtype', ['qint8', 'float8_e4m3fn', 'bool', 'uint8', 'int32', 'complex64'])
+@pytest.mark.parametrize('key', ['bottleneck.weight', 'conv_last.bias'])
+def test_weights_of_another_type_than_a_networks(file, key, dtype):
+    value = _changed()[key]
+    value = torch.quantize_per_tensor(value, 0.1, 0, torch.qint8) if dtype == 'qint8' else (
+        value.to(getattr(torch, dtype)))
+    torch.save(_changed(**{key: value}), file)
+    fails(file, f'{key} is {dtype}: only weights of')
+
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_of_other_floating_types(file, dtype):
+    weight = torch.rand(8, 30, 1, 1).to(dtype)
+    torch.save(_changed(**{'bottleneck.weight': weight}), file)
+    assert torch.equal(load_network(file).bottleneck.weight, weight.float())
+
+
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_weights_that_are_no_numbers(file, value):
     weight = torch.zeros(8, 30, 1, 1)
