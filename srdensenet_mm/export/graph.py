@@ -43,7 +43,7 @@ def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:
     if opset not in OPSETS:
         raise UserError(f'opset={opset!r} is not supported: '
                         f'choose one of {OPSETS.start} to {OPSETS.stop - 1}')
-    import_optional('onnx')
+    onnx = import_optional('onnx')
     example = torch.zeros(1, channels_of(network), *_TRACED, dtype=torch.float32)
     buffer = io.BytesIO()
     try:
@@ -69,7 +69,12 @@ def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:
         reason = ' '.join(str(error).split()[:30])
         raise UserError(f'{type(network).__name__} cannot be exported with opset {opset} '
                         f'({type(error).__name__}: {reason})') from error
-    return buffer.getvalue()
+    proto = onnx.load_from_string(buffer.getvalue())
+    # The exporter takes the channels of what has been added up for a size that may change.
+    with torch.no_grad():
+        channels = network(example).size(1)
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = channels
+    return proto.SerializeToString()
 
 
 def folded(model: bytes) -> bytes:

@@ -100,8 +100,18 @@ def test_the_file_tells_what_it_is(make_checkpoint, tmp_path):
         assert json.loads(props['network'])['mid_channels'] == 16
         assert props['source_sha256'] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
         for value in (*model.graph.input, *model.graph.output):
-            batch, _, height, width = value.type.tensor_type.shape.dim
+            batch, channels, height, width = value.type.tensor_type.shape.dim
             assert batch.dim_param and height.dim_param and width.dim_param
+            assert channels.dim_value == 3
+
+
+@pytest.mark.parametrize('dtype', ['fp32', 'fp16'])
+def test_only_batch_and_sides_are_dynamic(make_checkpoint, tmp_path, dtype):
+    export_checkpoint(make_checkpoint(), tmp_path / 'y.onnx', dtype=dtype)
+    session = ort.InferenceSession(str(tmp_path / 'y.onnx'))
+    for value in (*session.get_inputs(), *session.get_outputs()):
+        assert [isinstance(size, str) for size in value.shape] == [True, False, True, True]
+        assert value.shape[1] == 1
 
 
 @pytest.mark.parametrize('colour', ['y', 'rgb'])
