@@ -11,7 +11,9 @@ passes therefore compute with whole numbers, held in floating point for BLAS'
 sake and small enough to be exact there, so that sums that lie half-way between
 two levels are never a matter of rounding noise: half rounds up.
 """
+import math
 from functools import cache
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -109,8 +111,8 @@ def _check(image: np.ndarray, scale: int) -> int:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim not in (2, 3):
         found = f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image)
         raise TypeError(f'expected a uint8 array (H, W) or (H, W, C), got {found}')
-    if int(scale) != scale or scale < 1:
-        raise ValueError(f'scale must be a whole number of at least 1, got {scale}')
+    if not isinstance(scale, Real) or scale % 1 or not 1 <= scale < math.inf:
+        raise ValueError(f'scale must be a whole number of at least 1, got {scale!r}')
     return int(scale)
 
 

@@ -39,7 +39,7 @@ class DeconvUpsampler(BaseModule):
                  deconv_kernel: int = 2,
                  init_cfg=None):
         super().__init__(init_cfg=init_cfg)
-        if upscale_factor not in STRIDES:
+        if not isinstance(upscale_factor, int) or upscale_factor not in STRIDES:
             raise ValueError(f'upscale_factor={upscale_factor!r} is not supported: '
                              f'choose one of {", ".join(map(str, STRIDES))}')
         if deconv_kernel not in (2, 3):

@@ -27,6 +27,10 @@ class SRDenseNet(BaseModule):
     conv 3x3 + ReLU -> dense blocks -> bottleneck 1x1 -> deconvolutions, each
     with ReLU -> conv 3x3.
 
+    The modules inside hold the weights, which may be computed with in another
+    order or grouping: hooks on them may not be called, so what counts
+    operations by hooks counts too few.
+
     Args:
         in_channels (int): Channels of the input: 1 for luma, 3 for RGB.
             Defaults to 1.
@@ -91,6 +95,9 @@ class SRDenseNet(BaseModule):
             in_channels=in_channels, out_channels=out_channels, mid_channels=mid_channels,
             num_blocks=num_blocks, num_layers=num_layers, growth_rate=growth_rate,
             bottleneck_channels=bottleneck_channels)
+        for name, value in (('bottleneck_act', bottleneck_act), ('with_cp', with_cp)):
+            if not isinstance(value, bool):  # 'false', for example, would count as true
+                raise ValueError(f'{name}={value!r} is not supported: give True or False')
         if feature_level not in FEATURE_LEVELS:
             raise ValueError(f'feature_level={feature_level!r} is not supported: '
                              f'choose one of {", ".join(map(repr, FEATURE_LEVELS))}')

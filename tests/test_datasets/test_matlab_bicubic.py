@@ -138,7 +138,7 @@ def test_the_picture_given_is_left_alone():
     np.testing.assert_array_equal(image, before)
 
 
-@pytest.mark.parametrize('scale', [0, -2, 2.5])
+@pytest.mark.parametrize('scale', [0, -2, 2.5, float('inf'), float('nan'), None, '2', [2]])
 def test_refuses_scales(scale):
     with pytest.raises(ValueError, match='scale'):
         matlab_bicubic(np.zeros((8, 8), np.uint8), scale)

@@ -157,8 +157,8 @@ def test_weights_are_contiguous_as_other_modules_are(tmp_path):
         value.backward()
         return value
 
-    before = float(optimizer.step(loss))
-    assert float(loss()) < before
+    before = optimizer.step(loss).item()
+    assert loss().item() < before
 
 
 def test_starts_alive():
@@ -186,6 +186,9 @@ def test_he_normal_and_zero_bias():
 
 @pytest.mark.parametrize('kwargs, words', [
     (dict(upscale_factor=5), ['upscale_factor', '5', '2, 3, 4, 8']),
+    (dict(upscale_factor=[4]), ['upscale_factor', '[4]']),
+    (dict(upscale_factor=4.0), ['upscale_factor', '4.0']),
+    (dict(bottleneck_act='false'), ['bottleneck_act', "'false'", 'True or False']),
     (dict(feature_level='low'), ['feature_level', 'low', 'all']),
     (dict(deconv_kernel=4), ['deconv_kernel', '4']),
     (dict(num_blocks=0), ['num_blocks', '0']),
