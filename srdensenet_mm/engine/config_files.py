@@ -1,12 +1,13 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Finding and reading configs, ours and those that other packages ship."""
 import importlib.util
+import os
 from pathlib import Path
 
 from mmengine.config import Config
 
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.recipes import similar_recipes
+from srdensenet_mm.recipes import find_recipe, similar_recipes
 
 
 def resolve_config(name: str) -> str:
@@ -17,7 +18,7 @@ def resolve_config(name: str) -> str:
     """
     if '::' not in name:
         if not Path(name).is_file():
-            similar = similar_recipes(name)
+            similar = [os.path.relpath(find_recipe(one)) for one in similar_recipes(name)]
             hint = f'; did you mean {" or ".join(similar)}?' if similar else ''
             raise UserError(f'{name}: no such config file{hint}')
         return name

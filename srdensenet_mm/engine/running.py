@@ -209,7 +209,7 @@ def build_runner(cfg: Config) -> Runner:
             runner = Runner.from_cfg(cfg)
     except UserError:
         raise
-    except ValueError as error:  # the Runner's own, of settings that do not go together
+    except (TypeError, ValueError) as error:  # the Runner's own, of settings that it cannot take
         raise UserError(f'{cfg.filename or "the config"}: {error}') from error
     hide_part_wrappers(runner.model)
     return runner

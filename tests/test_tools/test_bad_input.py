@@ -160,7 +160,8 @@ def test_broken_configs(place, text, reason):
     ('model.generator.nonsense=5', 'nonsense'),
     ('train_dataloader.dataset.pipeline.0.gt_patch_size=2', 'gt_patch_size'),
     ('optim_wrapper.optimizer.type=NoSuchOptimizer', 'NoSuchOptimizer'),
-    ('train_cfg.type=NoSuchLoop', 'NoSuchLoop')])
+    ('train_cfg.type=NoSuchLoop', 'NoSuchLoop'),
+    ('custom_hooks=EMAHook', 'config.py: hook should be an instance of Hook or dict')])
 def test_settings_that_cannot_be_built(place, option, named):
     write(place / 'HR/x.png', make_rgb())
     line = refused('train', *arguments(place), option)
@@ -273,7 +274,9 @@ def test_training_settings_that_make_no_sense(place):
 
 def test_a_mistyped_recipe(place):
     line = refused('train', place / 'srdensenet_x4_shrt.py')
-    assert 'srdensenet_x4_shrt.py: no such config file; did you mean srdensenet_x4_short' in line
+    assert 'srdensenet_x4_shrt.py: no such config file; did you mean ' in line
+    assert Path(line.split('did you mean ')[1].split()[0].rstrip('?')).samefile(
+        Path(__file__).parents[2] / 'configs/srdensenet_x4_short.py')
 
 
 @pytest.mark.parametrize('kind', ['missing', 'empty', 'text', 'cut', 'bomb', 'plain bomb', 'scale',
