@@ -165,17 +165,18 @@ class SRDenseNet(BaseModule):
         return self._checkpointed(self._reconstruct, x)
 
     def _low_level_maps(self, x: Tensor) -> Tensor:
-        # oneDNN and cuDNN run the network faster on channels_last, which they take from the first
-        # kernel: of a picture with one channel, the layout cannot be told.
-        weight = self.conv_first.weight.to(memory_format=torch.channels_last)
-        if not is_autocast(x) or weight.dtype is not torch.float32:
-            maps = F.relu(F.conv2d(x, weight, self.conv_first.bias, padding=1))
+        if not torch.jit.is_tracing():  # a graph's engine chooses by itself
+            # oneDNN and cuDNN run the network faster on channels_last, which they take from its
+            # input. Of a picture with one channel, contiguous() cannot tell and leaves it.
+            x = x.to(memory_format=torch.channels_last)
+        if not is_autocast(x) or self.conv_first.weight.dtype is not torch.float32:
+            maps = F.relu(self.conv_first(x))
             dtype = maps.dtype
         else:
             kind = x.device.type
             # In bf16 the input itself would be off by up to half a level.
             with torch.autocast(kind, enabled=False):
-                maps = F.relu(F.conv2d(x.float(), weight, self.conv_first.bias, padding=1))
+                maps = F.relu(self.conv_first(x.float()))
             dtype = torch.get_autocast_dtype(kind)
         return maps.to(dtype, memory_format=torch.channels_last)
 

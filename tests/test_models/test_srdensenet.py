@@ -138,8 +138,7 @@ def test_maps_are_channels_last(channels, feature_level, size):
     # The first convolution; of three blocks, the first layer and what the two others read; for
     # 'hl' the bottleneck, which is a product for 'all'.
     assert len(seen) == 1 + 3 * (1 + 2) + (feature_level == 'hl')
-    maps = [seen[0][1], *itertools.chain(*seen[1:])]
-    for some in maps:
+    for some in (seen[0][1], *itertools.chain(*seen[1:])):
         assert some.is_contiguous(memory_format=torch.channels_last) and not some.is_contiguous()
 
 
