@@ -112,16 +112,18 @@ def _checked(cfg: Config, name: str, dataset: dict) -> dict:
 
 def _check_scale_of_pairs(dataset: dict, scale: int | None) -> None:
     """Refuse a training set whose pipeline makes pairs of another scale than the network's."""
-    pipeline = dataset.get('pipeline') or []
-    crops_pairs = any(type_name(step.get('type')) == 'PairedRandomCrop' for step in pipeline)
-    for i, step in enumerate(pipeline):
-        kind, key, made = type_name(step.get('type')), 'scale', None
+    # What is no dict is refused when it is built.
+    steps = {i: step for i, step in enumerate(dataset.get('pipeline') or [])
+             if isinstance(step, dict)}
+    kinds = {i: type_name(step.get('type')) for i, step in steps.items()}
+    for i, step in steps.items():
+        kind, key, made = kinds[i], 'scale', None
         if kind == 'RandomPatchPair':
             made = step.get('scale', 4)
         elif kind == 'MATLABBicubicDown':
             made = step.get('scale')
-        elif kind == 'SetValues' and crops_pairs:
-            key, made = 'dictionary.scale', step.get('dictionary', {}).get('scale')
+        elif kind == 'SetValues' and 'PairedRandomCrop' in kinds.values():
+            key, made = 'dictionary.scale', dict(step.get('dictionary') or {}).get('scale')
         if None not in (made, scale) and made != scale:
             raise UserError(
                 f'train_dataloader: {kind} makes pairs for x{made}, but '

@@ -190,6 +190,14 @@ def test_training_pairs_of_another_scale_than_the_networks(place, step, key, cha
     assert_nothing_written(place)
 
 
+def test_a_step_of_a_pipeline_that_is_no_dict(place):
+    loader = pairs_for_training(place)
+    loader['dataset']['pipeline'][-1] = 'PackInputs'
+    line = refused('train', *arguments(write_config(
+        place / 'config.py', train_dataloader=loader).parent))
+    assert 'cannot be built' in line, line
+
+
 def test_work_folders_that_cannot_be_made(place):
     write(place / 'HR/x.png', make_rgb())
     (place / 'work').write_text('a file')
