@@ -271,18 +271,18 @@ def _first_slurm_node() -> str:
     return names[0]
 
 
-def leave_out_training(cfg) -> None:
-    """Take out of a config what only trains, for a Runner that is to test.
+def leave_out_training(runner) -> None:
+    """Keep a Runner that is to test from building the training.
 
     Concerns mmengine 0.10: asked for the current iteration, as MMagic's
     visualization hook does at every picture, the Runner builds the loop of the
     training first, and with it the training set, which may not even be there.
+    The config stays whole, for the Runner has written it into the work folder.
 
     Args:
-        cfg (mmengine.Config): Changed in place.
+        runner (mmengine.runner.Runner): Not trained with before or after.
     """
-    for section in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
-        cfg[section] = None
+    runner._train_loop = None
 
 
 def hide_part_wrappers(model) -> None:

@@ -112,7 +112,7 @@ def _checked(cfg: Config, name: str, dataset: dict) -> dict:
 
 def _check_scale_of_pairs(dataset: dict, scale: int | None) -> None:
     """Refuse a training set whose pipeline makes pairs of another scale than the network's."""
-    # What is no dict is refused when it is built.
+    # What is no dict, or no number, is refused when it is built.
     steps = {i: step for i, step in enumerate(dataset.get('pipeline') or [])
              if isinstance(step, dict)}
     kinds = {i: type_name(step.get('type')) for i, step in steps.items()}
@@ -124,7 +124,7 @@ def _check_scale_of_pairs(dataset: dict, scale: int | None) -> None:
             made = step.get('scale')
         elif kind == 'SetValues' and 'PairedRandomCrop' in kinds.values():
             key, made = 'dictionary.scale', dict(step.get('dictionary') or {}).get('scale')
-        if None not in (made, scale) and made != scale:
+        if isinstance(made, int) and scale is not None and made != scale:
             raise UserError(
                 f'train_dataloader: {kind} makes pairs for x{made}, but '
                 f'model.generator.upscale_factor={scale}: set pipeline.{i}.{key}={scale} of its '

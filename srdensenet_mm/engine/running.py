@@ -170,9 +170,9 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     check_data(cfg, ['test_dataloader'])
     read_checkpoint(checkpoint)  # what cannot be read is refused before anything is built
     cfg.load_from, cfg.resume = None, False
-    leave_out_training(cfg)
     cfg.model = without_perceptual_loss(cfg.model)
     runner = build_runner(cfg)
+    leave_out_training(runner)
     _check_self_ensemble(cfg, runner.model)
     load_for_test(runner.model, checkpoint)
     recorder = _RecordMetrics()

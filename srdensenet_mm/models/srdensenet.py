@@ -165,9 +165,11 @@ class SRDenseNet(BaseModule):
         return self._checkpointed(self._reconstruct, x)
 
     def _low_level_maps(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_tracing():  # a graph's engine chooses by itself
-            # oneDNN and cuDNN run the network faster on channels_last, which they take from its
-            # input. Of a picture with one channel, contiguous() cannot tell and leaves it.
+        # oneDNN and cuDNN run the network faster on channels_last, which they take from its input.
+        # Of a picture with one channel, contiguous() cannot tell the layout and leaves it.
+        # An exported graph's engine chooses by itself, and in training the first kernel's
+        # gradient would lie in another order than the kernel, of which DDP warns.
+        if not (torch.is_grad_enabled() or torch.jit.is_tracing()):
             x = x.to(memory_format=torch.channels_last)
         if not is_autocast(x) or self.conv_first.weight.dtype is not torch.float32:
             maps = F.relu(self.conv_first(x))

@@ -1,9 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import ast
+from pathlib import Path
 
 import pytest
 import torch
 from mmagic_layout import write_layout
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from run_tools_here import unique_name
@@ -67,6 +69,9 @@ def test_a_test_does_without_the_training_set(tmp_path):
         type='HRFolderDataset', data_root=str(tmp_path / 'nowhere'), _scope_='mmagic')
     expected = running.test(config(tmp_path), str(tmp_path / 'network.pth'))
     assert running.test(cfg, str(tmp_path / 'network.pth')) == expected
+    # The record of the settings, in the work folder that a training may have made, keeps them.
+    written = Config.fromfile(tmp_path / 'work' / Path(cfg.filename).name)
+    assert written.train_cfg.max_iters == 4 and written.optim_wrapper == cfg.optim_wrapper
 
 
 LAZY = """

@@ -160,6 +160,15 @@ def test_weights_are_contiguous_as_other_modules_are(tmp_path):
     assert loss().item() < before
 
 
+@pytest.mark.parametrize('channels', [1, 3])
+def test_gradients_lie_as_their_weights_do(channels):
+    # Or DistributedDataParallel warns of each.
+    net = SRDenseNet(channels, channels, **SMALL)
+    net(torch.rand(2, channels, 24, 24)).sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad.stride() == parameter.stride(), name
+
+
 def test_starts_alive():
     """Every layer answers at the start: no dead stack, no blow-up (issue of other codes)."""
     torch.manual_seed(0)
