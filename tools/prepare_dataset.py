@@ -27,6 +27,17 @@ DIV2K in MMagic's layout, from the HR pictures alone (DIV2K's sides are multiple
     MMAGIC=$(python -c 'import mmagic; print(mmagic.__path__[0])')
     python $MMAGIC/.mim/tools/dataset_converters/div2k/preprocess_div2k_dataset.py \\
         --data-root data/DIV2K --scales 4
+
+They are no multiples of 8. So x8 is made of GTmod8, or the outermost pairs would not match:
+
+    python tools/prepare_dataset.py data/DIV2K/DIV2K_train_HR data/DIV2K_x8/made --scales 8
+    mkdir -p data/DIV2K_x8/DIV2K_train_LR_bicubic
+    mv data/DIV2K_x8/made/GTmod8 data/DIV2K_x8/DIV2K_train_HR
+    mv data/DIV2K_x8/made/LRbicx8 data/DIV2K_x8/DIV2K_train_LR_bicubic/X8
+    python $MMAGIC/.mim/tools/dataset_converters/div2k/preprocess_div2k_dataset.py \\
+        --data-root data/DIV2K_x8 --scales 8
+
+and trained on with --cfg-options train_dataloader.dataset.data_root=data/DIV2K_x8
 """
 import argparse
 import sys
