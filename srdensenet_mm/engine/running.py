@@ -2,6 +2,7 @@
 """From a recipe to a Runner that trains or tests: what the tools call."""
 import errno
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 from mmengine.config import Config
@@ -209,6 +210,11 @@ def build_runner(cfg: Config) -> Runner:
             runner = Runner.from_cfg(cfg)
     except UserError:
         raise
+    except URLError as error:
+        raise UserError(
+            f'{cfg.filename or "the config"}: weights that it builds on could not be fetched '
+            f'({error.reason}): put their file into {torch.hub.get_dir()}/checkpoints, for a '
+            "perceptual loss torchvision's vgg19-dcbb9e9d.pth") from error
     except (TypeError, ValueError) as error:  # the Runner's own, of settings that it cannot take
         raise UserError(f'{cfg.filename or "the config"}: {error}') from error
     hide_part_wrappers(runner.model)

@@ -1,6 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import ast
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -52,6 +53,17 @@ def test_the_given_checkpoint_is_scored_whatever_a_training_would_begin_with(tmp
     for resume in (False, True):
         cfg = config(tmp_path, load_from=str(tmp_path / 'other.pth'), resume=resume)
         assert running.test(cfg, str(tmp_path / 'given.pth'))['PSNR'] == alone['given']
+
+
+def test_weights_that_cannot_be_fetched(tmp_path, monkeypatch):
+    def fails(cfg):
+        raise URLError('Name or service not known')
+
+    monkeypatch.setattr(running.Runner, 'from_cfg', fails)
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    with pytest.raises(UserError, match=f'fetched .Name or service not known.: .*{tmp_path}/torch'
+                                        '/hub/checkpoints.*vgg19-dcbb9e9d.pth'):
+        running.build_runner(config(tmp_path))
 
 
 @HOOKS.register_module()
