@@ -16,6 +16,7 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.type_names import type_name
 
 from . import backends
+from .results import HIGH_RESOLUTION
 
 BICUBIC = 'bicubic'
 # The picture that a model is first tried with, LR pixels.
@@ -124,7 +125,7 @@ def is_ours(cfg) -> bool:
 
 
 def _unique(name: str, specs: Sequence[Spec]) -> str:
-    taken = {spec.name for spec in specs} | {BICUBIC}
+    taken = {spec.name for spec in specs} | {BICUBIC, HIGH_RESOLUTION}
     candidate, number = name, 2
     while candidate in taken:
         candidate, number = f'{name} #{number}', number + 1

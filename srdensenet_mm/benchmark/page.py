@@ -11,10 +11,8 @@ import cv2
 import numpy as np
 
 from .page_parts import SCRIPT, STYLE
-from .results import Picture, Results
+from .results import HIGH_RESOLUTION, Picture, Results
 from .tables import Column, best_rows, columns, explain
-
-HIGH_RESOLUTION = 'HR'
 
 
 def to_html(results: Results, plot: bytes | None, pictures: bool = True) -> str:
@@ -31,8 +29,8 @@ def to_html(results: Results, plot: bytes | None, pictures: bool = True) -> str:
     """
     title = f'Super-resolution x{results.scale}: quality, time and memory'
     shown = [_picture_data(picture) for picture in results.pictures] if pictures else []
-    # "</" would end the script element.
-    data = json.dumps(shown).replace('</', '<\\/')
+    # "</script" would end the script element, and "<!--<script" keep it from ending.
+    data = json.dumps(shown).replace('<', '\\u003c')
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -151,8 +149,9 @@ def _picture_data(picture: Picture) -> dict[str, object]:
     versions = {name: dict(source=_data_uri(_png(image)), psnr=f'{picture.psnr[name]:.2f}')
                 for name, image in picture.predictions.items()}
     versions[HIGH_RESOLUTION] = dict(source=_data_uri(_png(picture.high_resolution)), psnr=None)
+    # JavaScript has names that look like numbers first.
     return dict(id=f'{picture.data_set}/{picture.name}', width=width, height=height,
-                versions=versions)
+                versions=versions, order=list(versions))
 
 
 def _png(image: np.ndarray) -> bytes:

@@ -112,7 +112,7 @@ function compare() {
     zoom: byId('zoom')};
   const slider = byId('position'), pair = byId('pair'), stage = byId('stage');
   const over = byId('over'), under = byId('under');
-  const versions = Object.keys(pictures[0].versions);
+  const versions = pictures[0].order;
   fill(choices.picture, pictures.map(p => [p.id, p.id]), state.get('picture'));
   fill(choices.left, versions.map(v => [v, v]), state.get('left') || versions[0]);
   fill(choices.right, versions.map(v => [v, v]), state.get('right') || versions[1]);

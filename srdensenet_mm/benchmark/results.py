@@ -5,6 +5,9 @@ from statistics import median
 
 import numpy as np
 
+# What the original picture is called, beside the contenders' names.
+HIGH_RESOLUTION = 'HR'
+
 
 @dataclass
 class Row:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -117,14 +118,20 @@ def _without_infinities(value):
 def to_markdown(results: Results) -> str:
     """A table for a README, the best of each column in bold, and what was measured."""
     shown = columns(results)
-    lines = ['| ' + ' | '.join(['Model', *(f'{c.group} {c.title}'.strip() for c in shown)]) + ' |',
+    titles = (_escaped(f'{column.group} {column.title}'.strip()) for column in shown)
+    lines = ['| ' + ' | '.join(['Model', *titles]) + ' |',
              '| --- |' + ' ---: |' * len(shown)]
     best = [best_rows(column, results.rows) for column in shown]
     for row in results.rows:
         cells = [f'**{column.text(row)}**' if any(row is other for other in winners)
                  else column.text(row) for column, winners in zip(shown, best, strict=True)]
-        lines.append('| ' + ' | '.join([row.name, *cells]) + ' |')
+        lines.append('| ' + ' | '.join([_escaped(row.name), *cells]) + ' |')
     return '\n'.join(lines) + '\n\n' + explain(results) + '\n'
+
+
+def _escaped(name: str) -> str:
+    """A name as Markdown shows it as it is, in a cell of a table."""
+    return re.sub(r'([\\`*|<\[])', r'\\\1', name)
 
 
 def explain(results: Results) -> str:

@@ -32,6 +32,11 @@ def test_names_are_unique_and_backends_are_for_srdensenets(tmp_path, monkeypatch
         ('edsr_x4c64b16_1xb16-300k_div2k', None, 'torch')]
 
 
+def test_names_of_what_is_there_anyway_are_taken(tmp_path):
+    configs = [write_config(tmp_path / f'{name}.py') for name in ('HR', 'bicubic')]
+    assert [spec.name for spec in parse_specs(map(str, configs))] == ['HR #2', 'bicubic #2']
+
+
 @pytest.mark.parametrize('text, message', [
     ('missing.py', 'missing.py: no such config'),
     ('{config}=', 'no checkpoint after "="'),

@@ -138,6 +138,21 @@ def test_without_pictures_the_table_still_sorts(tmp_path):
         assert browser.errors() == []
 
 
+@needs_chromium
+def test_names_that_a_page_could_trip_over(tmp_path):
+    results = made_up_results()
+    renamed = dict(srdensenet='4', bicubic='e<!--<script>x')
+    for picture in results.pictures:
+        for part in (picture.predictions, picture.psnr):
+            for old in ('bicubic', 'srdensenet'):
+                part[renamed[old]] = part.pop(old)
+    with Browser(_write(tmp_path, results), tmp_path / 'profile') as browser:
+        assert browser.evaluate("[...document.getElementById('left').options].map(o => o.value)"
+                                ) == ['e<!--<script>x', '4', 'HR']
+        assert _captions(browser) == ['e<!--<script>xPSNR (Y) 28.40 dB', '4PSNR (Y) 31.25 dB']
+        assert browser.errors() == []
+
+
 def test_the_page_is_one_file_and_names_are_text():
     results = made_up_results(names=['</script><script>alert(1)</script>'])
     html = to_html(results, plot_psnr_over_time(results))

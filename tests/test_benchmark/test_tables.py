@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 
 import cv2
 import numpy as np
@@ -15,7 +16,9 @@ from srdensenet_mm.benchmark.tables import best_rows, columns, to_csv, to_json, 
 
 def _markdown_table(text):
     lines = [line for line in text.splitlines() if line.startswith('|')]
-    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+    # A cell is not ended by an escaped bar, and a backslash shows what follows it.
+    rows = [[re.sub(r'\\(.)', r'\1', cell.strip())
+             for cell in re.split(r'(?<!\\)\|', line)[1:-1]] for line in lines]
     return rows[0], {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[2:]}
 
 
@@ -47,6 +50,19 @@ def test_markdown_is_in_readers_units_with_the_best_in_bold():
     assert ours['Peak memory (MiB)'] == '300.0'
     assert edsr['Set5 PSNR Y (dB)'] == '-'
     assert ours['Set5 SSIM Y'] == '0.8800'  # alone, so there is no best
+
+
+def test_names_stay_what_they_are_in_markdown_and_in_the_plot():
+    results = made_up_results()
+    results.rows[1].name = 'x$a^$b|*c*<i>`d`'
+    results.data_sets[0] = 'Set$^$5|'
+    for row in results.rows[:2]:
+        row.scores = {'Set$^$5|': row.scores['Set5']}
+    text = to_markdown(results)
+    heads, rows = _markdown_table(text)
+    assert rows['x$a^$b|*c*<i>`d`']['Set$^$5| SSIM Y'] == '0.8800'
+    assert r'x$a^$b\|\*c\*\<i>\`d\`' in text
+    assert _models_place(_drawn(results)) > 0.6
 
 
 def test_the_best_of_a_column_is_by_what_is_shown():
