@@ -83,8 +83,9 @@ def _map_datasets(loaders, function: Callable[[dict], dict]):
 
 def _checked(cfg: Config, name: str, dataset: dict) -> dict:
     """What takes a dataset's place in the loader ``name``: the same, where it is not MMagic's."""
-    if name == 'train_dataloader':
-        _check_scale_of_pairs(dataset, _scale_of(cfg))
+    is_training, scale = name == 'train_dataloader', _scale_of(cfg)
+    if is_training:
+        _check_scale_of_pairs(dataset, scale)
     if not _is_picture_dataset(dataset):
         return dataset
     prefix = dataset['data_prefix']
@@ -101,8 +102,7 @@ def _checked(cfg: Config, name: str, dataset: dict) -> dict:
         raise UserError(
             f'{name}: no file {root / ann_file}, the list of the pictures to use: one '
             'file name a line, then a space and its shape such as (480,480,3)')
-    infos, scale = check_twins(name, dataset), _scale_of(cfg)
-    is_training = name == 'train_dataloader'
+    infos = check_twins(name, dataset)
     if not is_training:
         if not any(map(dataset.get, ('ann_file', 'recursive', 'img_suffix'))):
             check_none_left_out([root / folder for folder in prefix.values()], infos)
