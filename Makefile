@@ -27,4 +27,4 @@ demo: env ## train a small SRDenseNet, score it on Set5, draw the figure
 
 clean: ## remove caches and build folders; the environment and the results stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
-	find srdensenet_mm tools benchmarks tests configs -name __pycache__ -type d -prune -exec rm -rf {} +
+	find srdensenet_mm tools studies tests configs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,7 +8,7 @@ existing MMagic environment as it is.
 
 As OpenMMLab's packages do, the recipes, the tools and model-index.yml travel
 inside the package in a folder ``.mim``, where ``mim`` and
-``srdensenet_mm.recipes`` look for them: copies in a wheel, links in a checkout.
+``srdensenet_mm.config.recipes`` look for them: copies in a wheel, links in a checkout.
 """
 import os
 import re

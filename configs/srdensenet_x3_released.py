@@ -22,7 +22,7 @@ train_dataloader = dict(
     batch_size=8,
     dataset=dict(
         data_root=['data/train/T91', 'data/train/BSD400', 'data/train/ImageNet1k-256'],
-        # Smaller is sharper: the pictures are photographs of middling quality and JPEGs.
+        # Smaller is sharper: the images are photographs of middling quality and JPEGs.
         shrink=(0.5, 0.6, 0.7, 0.8),
         on_bad_image='skip'))
 

@@ -1,6 +1,6 @@
 """A small SRDenseNet x4 that trains in minutes on two cores; `make demo` runs it.
 
-4 blocks of 4 layers, on the pictures that scikit-image ships, tested on Set5.
+4 blocks of 4 layers, on the images that scikit-image ships, tested on Set5.
 """
 _base_ = './srdensenet_x4_folders.py'
 

@@ -1,7 +1,7 @@
-"""SRDenseNet_All x4 from nothing but folders of HR pictures.
+"""SRDenseNet_All x4 from nothing but folders of HR images.
 
     python tools/train.py configs/srdensenet_x4_folders.py \
-        --cfg-options train_dataloader.dataset.data_root="['/pictures/a','/pictures/b']"
+        --cfg-options train_dataloader.dataset.data_root="['/images/a','/images/b']"
 """
 _base_ = [
     '_base_/runtime.py',

@@ -1,8 +1,8 @@
-"""More out of the paper's data: SRDenseNet_All x4 on 50,000 pictures of ImageNet.
+"""More out of the paper's data: SRDenseNet_All x4 on 50,000 images of ImageNet.
 
 L1 on Y, flips and transpositions, warm-up and cosine decay from a higher learning rate, clipped
 gradients, bf16 where the device computes in it, and the moving average of the weights, which
-validation uses. The pictures as for srdensenet_x4_imagenet50k.py.
+validation uses. The images as for srdensenet_x4_imagenet50k.py.
 """
 _base_ = [
     '_base_/runtime.py',

@@ -3,10 +3,10 @@
     python tools/train.py configs/srdensenet_x4_released_gpu.py
 
 Run twice so far, on an H200. The first time, from the weights that srdensenet_x4_released_again.py
-gave: 10,500 steps of 32 patches, not compiled, in 141 seconds, on T91, the ImageNet pictures and
+gave: 10,500 steps of 32 patches, not compiled, in 141 seconds, on T91, the ImageNet images and
 111 of those of BSD400. The second time, from the weights that the first gave: 1,564 of 4,700
-iterations on all pictures, until the machine was lost, then 2,350 from their average, at 7e-4
-falling to 0, with 100 pictures of BSD400: 39,140 steps of 64 patches in 8 minutes.
+iterations on all images, until the machine was lost, then 2,350 from their average, at 7e-4
+falling to 0, with 100 images of BSD400: 39,140 steps of 64 patches in 8 minutes.
 """
 _base_ = './srdensenet_x4_released_decay.py'
 load_from = 'checkpoints/srdensenet_x4-8c43b9a8.pth'

@@ -8,7 +8,7 @@ and the averages of iteration 600 published, the best on Set5.
 _base_ = './srdensenet_x4_released_again.py'
 
 model = dict(pixel_loss=dict(type='MSELoss'))
-# Smaller is sharper: the pictures are photographs of middling quality and JPEGs.
+# Smaller is sharper: the images are photographs of middling quality and JPEGs.
 train_dataloader = dict(dataset=dict(shrink=(0.5, 0.6, 0.7, 0.8)))
 # At 3e-4, batches of 8 lose again what large ones have gained.
 optim_wrapper = dict(optimizer=dict(lr=8e-5))

@@ -1,6 +1,6 @@
 """SRDenseNet_All x4 in half an hour on two cores: for ablations and comparisons at equal budgets.
 
-    python benchmarks/same_budget.py All=configs/srdensenet_x4_short.py
+    python studies/same_budget.py All=configs/srdensenet_x4_short.py
 """
 _base_ = [
     '_base_/runtime.py',

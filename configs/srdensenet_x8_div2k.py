@@ -1,6 +1,6 @@
 """SRDenseNet_All x8 on luma, trained on DIV2K in MMagic's conventional layout of it.
 
-DIV2K offers no bicubic x8 pictures: make them, and the test pictures, of the HR pictures by
+DIV2K offers no bicubic x8 images: make them, and the test images, of the HR images by
 tools/prepare_dataset.py, whose --help says how, for its sides are no multiples of 8.
 """
 _base_ = [

@@ -15,8 +15,8 @@ import runpy
 import sys
 from pathlib import Path
 
+from .config.recipes import bare_name, copy_recipe, find_recipe, list_recipes, mim_folder
 from .errors import UserError, run_tool
-from .recipes import bare_name, copy_recipe, find_recipe, list_recipes, mim_folder
 
 # The tools that take recipes, and their options whose value may be named like one, and is none.
 _TAKE_RECIPES = ('train', 'test', 'benchmark')
@@ -26,7 +26,7 @@ _FOLDERS = ('--work-dir', '--out', '--data')
 def list_tools() -> list[str]:
     """The names of the tools that ``srdensenet-mm`` runs, sorted."""
     tools = {path.stem: path.resolve() for path in (mim_folder() / 'tools').glob('*.py')}
-    # Its pictures and the published weights are in a checkout alone.
+    # Its images and the published weights are in a checkout alone.
     return sorted(name for name, path in tools.items()
                   if name != 'demo' or (path.parents[1] / 'tests/data').is_dir())
 

@@ -42,8 +42,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     ::
 
-        with atomic_write('out/picture.png') as temporary:
-            cv2.imwrite(str(temporary), picture)
+        with atomic_write('out/image.png') as temporary:
+            cv2.imwrite(str(temporary), image)
 
     Args:
         path (str | Path): The file to write. Missing folders above it are

@@ -1,24 +1,18 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """The paths that only a GPU takes, against the CPU's results."""
 import copy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from small_models import write_checkpoint, write_config  # noqa: E402
 
-from srdensenet_mm.benchmark.contenders import Spec, build
-from srdensenet_mm.benchmark.pictures import torch_call
-from srdensenet_mm.benchmark.timing import time_interleaved
+from srdensenet_mm.benchmark.entries import Spec, build
+from srdensenet_mm.benchmark.timing import time_interleaved, torch_call
 from srdensenet_mm.engine import AutocastOptimWrapper, MuonWithAdam
-from srdensenet_mm.engine.graphed_loop import GraphedStep
+from srdensenet_mm.engine.runner.graphed_loop import GraphedStep
 from srdensenet_mm.inference import Upscaler
 from srdensenet_mm.models import LumaEditModel, SRDenseNet
-
-sys.path.insert(0, str(Path(__file__).parent / 'test_benchmark'))
-
-from small_models import write_checkpoint, write_config  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 
@@ -30,7 +24,7 @@ def small_network():
 
 
 @pytest.mark.parametrize('dtype, levels', [('fp32', 1), ('bf16', 8), ('fp16', 4)])
-def test_a_picture_as_on_the_cpu(dtype, levels):
+def test_an_image_as_on_the_cpu(dtype, levels):
     network = small_network()
     torch.nn.init.normal_(network.conv_last.weight, std=0.01)
     torch.nn.init.constant_(network.conv_last.bias, 0.5)
@@ -108,9 +102,9 @@ def test_a_captured_step_is_a_step(monkeypatch, compiled):
 @pytest.mark.parametrize('backend', ['torch', 'torch:bf16', 'torch:fp16'])
 def test_a_benchmark_runs_there(tmp_path, backend):
     config, weights = write_config(tmp_path / 'small.py'), write_checkpoint(tmp_path / 'small.pth')
-    contender = build(Spec('small', str(config), str(weights), backend), 'cuda')
-    assert {p.device.type for p in contender.model.parameters()} == {'cuda'}
+    entry = build(Spec('small', str(config), str(weights), backend), 'cuda')
+    assert {p.device.type for p in entry.model.parameters()} == {'cuda'}
     rgb = torch.rand(1, 3, 20, 26, device='cuda')
-    assert contender.upscale(rgb).device.type == 'cuda'
-    seconds = time_interleaved({'one': torch_call(contender, (20, 26))}, 2, 'cuda')
+    assert entry.upscale(rgb).device.type == 'cuda'
+    seconds = time_interleaved({'one': torch_call(entry, (20, 26))}, 2, 'cuda')
     assert min(seconds['one']) > 0

@@ -39,11 +39,11 @@ TINY_NETWORK = dict(
 
 @DATASETS.register_module(force=True)
 class TinyPairs(torch.utils.data.Dataset):
-    """Random crops of smooth random pictures, named by their number.
+    """Random crops of smooth random images, named by their number.
 
     Args:
-        size (int): Number of pictures.
-        bad (int, optional): The picture whose values are NaN.
+        size (int): Number of images.
+        bad (int, optional): The image whose values are NaN.
         fixed (bool): The same crop each time instead.
     """
 
@@ -52,22 +52,22 @@ class TinyPairs(torch.utils.data.Dataset):
     def __init__(self, size=11, bad=None, fixed=False):
         self.fixed = fixed
         generator = torch.Generator().manual_seed(7)
-        pictures = torch.rand(size, 1, 6, 6, generator=generator)
-        self.pictures = nn.functional.interpolate(pictures, scale_factor=4, mode='bicubic')
+        images = torch.rand(size, 1, 6, 6, generator=generator)
+        self.images = nn.functional.interpolate(images, scale_factor=4, mode='bicubic')
         if bad is not None:
-            self.pictures[bad] = float('nan')
+            self.images[bad] = float('nan')
 
     def __len__(self):
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index):
         top, left = np.random.randint(0, 8), random.randint(0, 8)
         noise = 0.01 * torch.rand(1)
         if self.fixed:
             top, left, noise = 0, 0, 0
-        gt = self.pictures[index][:, top:top + 16, left:left + 16] + noise
+        gt = self.images[index][:, top:top + 16, left:left + 16] + noise
         lr = nn.functional.avg_pool2d(gt, 2)
-        return dict(inputs=lr, data_samples=Sample(gt, f'picture{int(index)}.png'))
+        return dict(inputs=lr, data_samples=Sample(gt, f'image{int(index)}.png'))
 
 
 class Sample:
@@ -148,7 +148,7 @@ class EndRank(Hook):
 
 @HOOKS.register_module(force=True)
 class TerminateInValidation(Hook):
-    """Sends SIGTERM to a process after its first picture of a validation.
+    """Sends SIGTERM to a process after its first image of a validation.
 
     Args:
         rank (int): Which of several.

@@ -2,7 +2,7 @@
 """Compare super-resolution models: quality, parameters, multiply-adds, time and memory.
 
 Writes benchmark.csv, .json and .md, psnr_over_time.png, and index.html with a sortable table and
-the pictures side by side.
+the images side by side.
 """
 import argparse
 
@@ -27,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', required=True, metavar='FOLDER', help='where the files go')
     parser.add_argument(
         '--size', type=parse_size, default=(128, 128), metavar='N|WxH',
-        help='LR size of the picture that is timed (default: 128)')
+        help='LR size of the image that is timed (default: 128)')
     parser.add_argument('--runs', type=int, default=5, help='timed runs of each (default: 5)')
     parser.add_argument('--threads', type=int, help="for torch (default: torch's choice)")
     parser.add_argument('--device', default='cpu', help='cpu (default), cuda, cuda:1, ...')
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
         help='what runs SRDenseNets, a row each: torch (default), torch:bf16, torch:fp16 (GPU), '
         'onnxruntime, openvino, openvino:bf16, openvino:fp16')
     parser.add_argument(
-        '--no-pictures', action='store_true', help='leave the pictures out of index.html')
+        '--no-images', action='store_true', help='leave the images out of index.html')
     return parser.parse_args()
 
 
@@ -46,7 +46,7 @@ def main():
     from srdensenet_mm.benchmark.tables import to_markdown
     results = run_benchmark(
         args.models, args.data, args.out, args.size, args.runs, args.threads, args.device,
-        args.backends, not args.no_pictures)
+        args.backends, not args.no_images)
     print(to_markdown(results))
     print(f'{args.out}: {", ".join(results.files)}')
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from srdensenet_mm.demo import copy_training_pictures, draw_figure, print_table, score_pictures
+from srdensenet_mm.demo import copy_training_images, draw_figure, print_table, score_images
 from srdensenet_mm.errors import run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +35,7 @@ def show(checkpoint, name, out, figure) -> None:
     results = out / f'Set5_{figure.stem}'
     run('tools/infer.py', out / 'data/Set5' / f'LRbicx{SCALE}', '--checkpoint', checkpoint,
         '--out', results, '--overwrite')
-    scores = score_pictures(out / 'data/Set5', {name: results}, SCALE)
+    scores = score_images(out / 'data/Set5', {name: results}, SCALE)
     print_table(scores, f'Set5 x{SCALE}, PSNR (dB) and SSIM on Y')
     draw_figure(figure, out / 'data/Set5', scores, SCALE)
     print(f'figure: {figure}')
@@ -52,8 +52,8 @@ def main():
         show(published[-1], 'SRDenseNet', out, out / 'published.png')
 
     print('\nA small network, trained now:')
-    pictures = copy_training_pictures(out / 'data/train_HR')
-    print(f'{len(pictures)} pictures of scikit-image in {out / "data/train_HR"}')
+    images = copy_training_images(out / 'data/train_HR')
+    print(f'{len(images)} images of scikit-image in {out / "data/train_HR"}')
     # Quoted: a comma in a path would make two of it.
     train_data = f'train_dataloader.dataset.data_root={str(out / "data/train_HR")!r}'
     val_data = f'val_dataloader.dataset.data_root={str(out / "data/Set5")!r}'

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Export a checkpoint to ONNX, for pictures of any size, and check it."""
+"""Export a checkpoint to ONNX, for images of any size, and check it."""
 import argparse
 
 from srdensenet_mm.errors import run_tool
@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
                         help="version of ONNX's operators, 13 to 20 (default: 17)")
     parser.add_argument(
         '--pictures', nargs='+', default=[], metavar='FILE_OR_FOLDER',
-        help='pictures of the kind that is to be upscaled, from which int8 learns its ranges')
+        help='images of the kind that is to be upscaled, from which int8 learns its ranges')
     return parser.parse_args()
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Upscale pictures: files, folders, patterns; one PNG each."""
+"""Upscale images: files, folders, patterns; one PNG each."""
 import argparse
 import sys
 
@@ -15,15 +15,15 @@ def parse_args() -> argparse.Namespace:
         '--config', help="the MMagic config of another network's checkpoint: "
         'a file, or mmagic::folder/file.py')
     parser.add_argument(
-        '--tile', type=int, metavar='N', help='tiles of N LR pixels; 0 takes each picture as a '
-        'whole (default: chosen from the picture and --max-memory)')
+        '--tile', type=int, metavar='N', help='tiles of N LR pixels; 0 takes each image as a '
+        'whole (default: chosen from the image and --max-memory)')
     parser.add_argument(
         '--overlap', type=int, metavar='N', help='LR pixels that a tile is read with on each '
-        "side (default: the network's reach, which makes tiles exact; less leaves an error, which "
-        'benchmarks/overlap.py measures)')
+        "side (default: the network's receptive field, which makes tiles exact; less leaves an "
+        'error, which studies/overlap.py measures)')
     parser.add_argument(
-        '--max-memory', type=float, metavar='GIB', help='memory to use at most for a picture '
-        '(default: 1.8 GiB and the picture on a CPU, with the other backends, which need several '
+        '--max-memory', type=float, metavar='GIB', help='memory to use at most for an image '
+        '(default: 1.8 GiB and the image on a CPU, with the other backends, which need several '
         'times as much, half of what is free; three quarters of it on a GPU)')
     parser.add_argument('--dtype', choices=['fp32', 'bf16', 'fp16'], default='fp32')
     parser.add_argument(

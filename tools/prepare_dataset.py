@@ -1,11 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Make GTmod12 and LRbicx folders from a folder of high-resolution pictures.
+"""Make GTmod12 and LRbicx folders from a folder of high-resolution images.
 
     python tools/prepare_dataset.py HR_FOLDER OUT_FOLDER --scales 2 3 4
 
-OUT_FOLDER/GTmod12 holds the pictures cropped to a multiple of 12, OUT_FOLDER/LRbicx2, ... their
+OUT_FOLDER/GTmod12 holds the images cropped to a multiple of 12, OUT_FOLDER/LRbicx2, ... their
 MATLAB bicubic, equal to MATLAB's imresize in every pixel. A scale that does not divide 12 has its
-own ground truth: LRbicx8 belongs to GTmod8. All are 8-bit RGB PNG files named by the pictures'
+own ground truth: LRbicx8 belongs to GTmod8. All are 8-bit RGB PNG files named by the images'
 stems, which MMagic's BasicImageDataset reads with data_prefix=dict(img='LRbicx4', gt='GTmod12').
 
 Folders below HR_FOLDER are searched too. All formats are read that OpenCV reads:
@@ -15,11 +15,11 @@ Folders below HR_FOLDER are searched too. All formats are read that OpenCV reads
   palette, CMYK    become RGB as OpenCV converts them
   EXIF orientation is applied
   floating point   is refused
-A picture that is broken, or smaller than 12 pixels, is named; the others are made, and the exit
-status is 1. Files that bear their picture's time of modification are left alone, all others
+An image that is broken, or smaller than 12 pixels, is named; the others are made, and the exit
+status is 1. Files that bear their image's time of modification are left alone, all others
 written over; Ctrl-C and a second call go on where the first one stopped.
 
-DIV2K in MMagic's layout, from the HR pictures alone (DIV2K's sides are multiples of 12):
+DIV2K in MMagic's layout, from the HR images alone (DIV2K's sides are multiples of 12):
 
     python tools/prepare_dataset.py data/DIV2K/DIV2K_train_HR data/DIV2K/made --scales 4
     mkdir -p data/DIV2K/DIV2K_train_LR_bicubic
@@ -49,13 +49,13 @@ from srdensenet_mm.errors import run_tool
 def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('hr_folder', help='folder of high-resolution pictures')
+    parser.add_argument('hr_folder', help='folder of high-resolution images')
     parser.add_argument('out_folder', help='folder to make the set in')
     parser.add_argument('--scales', type=int, nargs='+', default=[2, 3, 4], metavar='S',
                         help='scale factors (default: 2 3 4)')
     parser.add_argument('--overwrite', action='store_true', help='write all files anew')
     parser.add_argument('--workers', type=int, metavar='N',
-                        help='pictures treated at once (default: the CPU cores)')
+                        help='images treated at once (default: the CPU cores)')
     return parser.parse_args()
 
 
@@ -63,12 +63,12 @@ def main():
     args = parse_args()
     report = prepare_dataset(args.hr_folder, args.out_folder, args.scales, args.overwrite,
                              args.workers, progress=True)
-    print(f'{args.out_folder}: {len(report.written)} pictures written, '
+    print(f'{args.out_folder}: {len(report.written)} images written, '
           f'{len(report.up_to_date)} were up to date, {len(report.failed)} failed')
     if report.left_over:
-        print(f'{report.left_over[0]}: is of no picture in {args.hr_folder}'
+        print(f'{report.left_over[0]}: is of no image in {args.hr_folder}'
               f'{f", nor are {len(report.left_over) - 1} more" * (len(report.left_over) > 1)}; '
-              'remove it, with its LR pictures, unless it is to stay', file=sys.stderr)
+              'remove it, with its LR images, unless it is to stay', file=sys.stderr)
     for line in failure_lines(report):
         print(f'failed: {line}', file=sys.stderr)
     return 1 if report.failed else 0

@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from srdensenet_mm.engine.cfg_options import CfgOptions
+from srdensenet_mm.config.cfg_options import CfgOptions
 from srdensenet_mm.engine.running import check_scores_file, load_config, save_scores, test
 from srdensenet_mm.errors import run_tool
 

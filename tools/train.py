@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from srdensenet_mm.engine.cfg_options import CfgOptions
+from srdensenet_mm.config.cfg_options import CfgOptions
 from srdensenet_mm.engine.running import load_config, train
 from srdensenet_mm.errors import run_tool
 

@@ -18,7 +18,7 @@ default_hooks = dict(
     stop_on_invalid_loss=dict(type='StopOnInvalidLossHook'),
     save_on_signal=dict(type='SaveOnSignalHook'))
 
-# MMagic's hook would write every validation picture to disk, every time.
+# MMagic's hook would write every validation image to disk, every time.
 custom_hooks = []
 
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from srdensenet_mm.backends.autocast import Autocast
+from srdensenet_mm.backends.engines import DTYPES, make_backend
+from srdensenet_mm.backends.optional_packages import import_optional
+from srdensenet_mm.device import cpu_has_bf16
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.export.packages import import_optional
-from srdensenet_mm.inference.backends import DTYPES, make_backend
-from srdensenet_mm.inference.precision import InPrecision
-from srdensenet_mm.processor import cpu_has_bf16
 
 TORCH = 'torch'
 
@@ -19,7 +19,7 @@ def choices() -> list[str]:
 
 
 def check(backend: str, device: str | torch.device = 'cpu') -> None:
-    """Refuse a backend that is not known, or not for this device or processor.
+    """Refuse a backend that is not known, or not for this device or CPU.
 
     Args:
         backend (str): One of :func:`choices`.
@@ -39,7 +39,7 @@ def check(backend: str, device: str | torch.device = 'cpu') -> None:
     if kind == 'cpu' and backend == 'torch:fp16':
         raise UserError(f'--backends {backend}: is for GPUs; on a CPU, bf16 is the fast type')
     if kind == 'cpu' and backend == 'torch:bf16' and not cpu_has_bf16():
-        raise UserError(f'--backends {backend}: this processor does not compute in bf16, and would '
+        raise UserError(f'--backends {backend}: this CPU does not compute in bf16, and would '
                         'be many times slower than in fp32')
 
 
@@ -56,13 +56,13 @@ def wrap(network: nn.Module, backend: str) -> nn.Module:
         without gradients.
 
     Raises:
-        UserError: The backend's package is missing, the processor lacks the
+        UserError: The backend's package is missing, the CPU lacks the
             type, or the network cannot be exported.
     """
     name, dtype = _parse(backend)
     if name == TORCH:
         device = next((p.device for p in network.parameters()), 'cpu')
-        return InPrecision(network, dtype, device)
+        return Autocast(network, dtype, device)
     return _Engine(make_backend(network, name, dtype))
 
 

@@ -20,7 +20,7 @@ def count_multiply_adds(network: nn.Module,
                         upscale_factor: int,
                         width: int = OUTPUT_WIDTH,
                         height: int = OUTPUT_HEIGHT) -> int:
-    """Multiply-adds of convolutions and matrix products for one picture.
+    """Multiply-adds of convolutions and matrix products for one image.
 
     Args:
         network (nn.Module): Maps (1, in_channels, h, w) to s times that size.

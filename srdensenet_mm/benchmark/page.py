@@ -16,12 +16,12 @@ from .tables import Column, best_rows, columns, explain
 
 
 def to_html(results: Results, plot: bytes | None, pictures: bool = True) -> str:
-    """The page: a sortable table, the plot, and the pictures under a before/after slider.
+    """The page: a sortable table, the plot, and the images under a before/after slider.
 
     Args:
         results (Results): What to show.
         plot (bytes, optional): A PNG.
-        pictures (bool): Whether the pictures go in; a data set of five makes
+        pictures (bool): Whether the images go in; a data set of five makes
             some megabytes.
 
     Returns:
@@ -58,7 +58,7 @@ def to_html(results: Results, plot: bytes | None, pictures: bool = True) -> str:
 
 
 _COMPARISON = """<section id="comparison">
-<h2>Pictures</h2>
+<h2>Images</h2>
 <div class="controls">
 <label>Picture <select id="picture"></select></label>
 <label>Left <select id="left"></select></label>
@@ -66,13 +66,13 @@ _COMPARISON = """<section id="comparison">
 <label>Size <select id="zoom"><option value="fit">fit</option><option value="1">1:1</option>
 <option value="2">2:1</option><option value="4">4:1</option></select></label>
 </div>
-<div class="stage" id="stage" tabindex="0" role="group" aria-label="Two pictures, compared">
+<div class="stage" id="stage" tabindex="0" role="group" aria-label="Two images, compared">
 <div class="pair" id="pair"><img id="under" alt=""><img id="over" alt="">
 <div class="divider" id="divider"></div></div>
 </div>
 <div class="captions"><span id="left-caption"></span><span id="right-caption"></span></div>
 <input class="position" id="position" type="range" min="0" max="100" value="50" step="1"
- aria-label="How much of the left picture is shown">
+ aria-label="How much of the left image is shown">
 <noscript>The comparison needs JavaScript.</noscript>
 </section>"""
 

@@ -101,12 +101,12 @@ def run_fresh(code: str, argument: Mapping[str, Any], threads: int) -> Any:
     return json.loads(found[1])
 
 
-def contender_peak(spec, size: tuple[int, int], scale: int, threads: int) -> int:
-    """Peak memory of upscaling one random picture, in a fresh process.
+def entry_peak(spec, size: tuple[int, int], scale: int, threads: int) -> int:
+    """Peak memory of upscaling one random image, in a fresh process.
 
     Args:
         spec (Spec): The model; None is bicubic.
-        size (tuple[int, int]): Height and width of the picture, LR pixels.
+        size (tuple[int, int]): Height and width of the image, LR pixels.
         scale (int): The upscale factor.
         threads (int): For torch.
 
@@ -115,21 +115,21 @@ def contender_peak(spec, size: tuple[int, int], scale: int, threads: int) -> int
         most of :data:`MEMORY_RUNS` runs.
     """
     argument = dict(spec=spec and asdict(spec), size=size, scale=scale, threads=threads)
-    return run_fresh('srdensenet_mm.benchmark.peak_memory:_contender_peak_here', argument, threads)
+    return run_fresh('srdensenet_mm.benchmark.peak_memory:_entry_peak_here', argument, threads)
 
 
-def _contender_peak_here(spec: dict | None, size: list[int], scale: int, threads: int) -> int:
+def _entry_peak_here(spec: dict | None, size: list[int], scale: int, threads: int) -> int:
     import torch
 
-    from .pictures import bicubic_call, torch_call
+    from .timing import bicubic_call, torch_call
     torch.set_num_threads(threads)
     if spec is None:
         bicubic_call((24, 24), scale)()
         return _most(bicubic_call(size, scale))
-    from .contenders import Spec, build
-    contender = build(Spec(**spec))
-    torch_call(contender, (24, 24))()
-    return _most(torch_call(contender, size))
+    from .entries import Spec, build
+    entry = build(Spec(**spec))
+    torch_call(entry, (24, 24))()
+    return _most(torch_call(entry, size))
 
 
 def _most(call: Callable[[], object]) -> int:

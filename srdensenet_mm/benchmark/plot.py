@@ -15,7 +15,7 @@ _INK, _MUTED, _ACCENT = '#1d2733', '#667485', '#0b62c4'
 
 
 def plot_psnr_over_time(results: Results) -> bytes:
-    """Draw a panel for each data set: time of a picture (logarithmic) against PSNR on Y.
+    """Draw a panel for each data set: time of an image (logarithmic) against PSNR on Y.
 
     Args:
         results (Results): Rows without scores are left out.

@@ -5,13 +5,13 @@ from statistics import median
 
 import numpy as np
 
-# What the original picture is called, beside the contenders' names.
+# What the original image is called, beside the entries' names.
 HIGH_RESOLUTION = 'HR'
 
 
 @dataclass
 class Row:
-    """One contender's results; None and missing keys are what was not measured.
+    """One entry's results; None and missing keys are what was not measured.
 
     Attributes:
         name (str): In the table.
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass
 class Picture:
-    """One picture of a data set, as each contender with scores upscaled it.
+    """One image of a data set, as each entry with scores upscaled it.
 
     Attributes:
         data_set (str): The set's name.
@@ -63,7 +63,7 @@ class Results:
 
     Attributes:
         scale (int): The upscale factor.
-        size (tuple[int, int]): Height and width of the timed picture, LR pixels.
+        size (tuple[int, int]): Height and width of the timed image, LR pixels.
         settings (dict): What was asked for and where it ran, for the record.
         data_sets (list[str]): Names in order.
         rows (list[Row]): Bicubic first.

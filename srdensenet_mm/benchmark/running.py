@@ -8,22 +8,21 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from srdensenet_mm.device import device_name, find_device
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
-from srdensenet_mm.processor import find_device, processor_name
 from srdensenet_mm.version import __version__
 
 from . import backends
 from .complexity import count_multiply_adds, count_parameters
-from .contenders import BICUBIC, Contender, build, common_scale, parse_specs
+from .entries import BICUBIC, Entry, build, common_scale, parse_specs
 from .page import to_html
-from .peak_memory import MEMORY_RUNS, contender_peak, measure_cuda_peak
-from .pictures import bicubic_call, torch_call
+from .peak_memory import MEMORY_RUNS, entry_peak, measure_cuda_peak
 from .plot import plot_psnr_over_time
 from .results import Picture, Results, Row
-from .scoring import DataSet, Score, Scorer, check_folder, data_set_name, mean_metrics, to_picture
+from .scoring import DataSet, Score, Scorer, check_folder, data_set_name, mean_metrics, to_image
 from .tables import to_csv, to_json, to_markdown
-from .timing import time_interleaved
+from .timing import bicubic_call, time_interleaved, torch_call
 
 FILES = ('benchmark.csv', 'benchmark.json', 'benchmark.md', 'psnr_over_time.png', 'index.html')
 
@@ -43,14 +42,14 @@ def run_benchmark(models: Sequence[str],
         models (Sequence[str]): ``CONFIG`` or ``CONFIG=CHECKPOINT``.
         data (Sequence[str]): Test sets as tools/prepare_dataset.py makes them.
         out (str): Folder for the files, named in :data:`FILES`.
-        size (tuple[int, int]): Height and width of the picture that is timed,
+        size (tuple[int, int]): Height and width of the image that is timed,
             LR pixels.
         runs (int): Timed runs of each model.
         threads (int, optional): For torch; its own choice by default.
         device (str): ``cpu`` or a GPU.
         run_by (Sequence[str]): Backends for SRDenseNets, see
             :func:`.backends.choices`.
-        pictures (bool): Whether the page has the pictures.
+        pictures (bool): Whether the page has the images.
 
     Returns:
         Results: What the files say.
@@ -63,21 +62,21 @@ def run_benchmark(models: Sequence[str],
     if threads:
         torch.set_num_threads(threads)
     threads = torch.get_num_threads()
-    contenders = [build(spec, device) for spec in specs]
-    scale = common_scale(contenders)
+    entries = [build(spec, device) for spec in specs]
+    scale = common_scale(entries)
     data_sets = [DataSet(folder, scale) for folder in data]
     results = Results(
         scale, size, _settings(device, threads, runs), [one.name for one in data_sets],
         [Row(BICUBIC, None, None, 'MATLAB bicubic', 0, None),
          *(Row(c.spec.name, c.spec.config, c.spec.checkpoint, c.spec.backend,
                count_parameters(c.generator),
-               count_multiply_adds(c.generator, c.in_channels, scale)) for c in contenders)], [])
+               count_multiply_adds(c.generator, c.in_channels, scale)) for c in entries)], [])
     scored = 1 + sum(bool(spec.checkpoint) for spec in specs)
     steps = len(results.rows) * (runs + 2) + scored * sum(map(len, data_sets))
     with tqdm(total=steps, unit='run', dynamic_ncols=True) as bar:
-        _measure_memory(results, contenders, threads, device, bar)
-        _measure_scores(results, contenders, data_sets, pictures, bar)
-        _measure_time(results, contenders, runs, device, bar)
+        _measure_memory(results, entries, threads, device, bar)
+        _measure_scores(results, entries, data_sets, pictures, bar)
+        _measure_time(results, entries, runs, device, bar)
     results.files = _write(results, Path(out), pictures)
     return results
 
@@ -105,41 +104,41 @@ def _check_arguments(models, data, out, size, runs, threads, device) -> None:
         raise UserError(f'--out {out}: cannot be written in {above}, give another folder')
 
 
-def _measure_memory(results: Results, contenders: list[Contender], threads: int, device: str,
+def _measure_memory(results: Results, entries: list[Entry], threads: int, device: str,
                     bar: tqdm) -> None:
-    for row, contender in zip(results.rows, [None, *contenders], strict=True):
+    for row, entry in zip(results.rows, [None, *entries], strict=True):
         bar.set_description(f'memory, {row.name}')
-        if contender is None or torch.device(device).type == 'cpu':
-            spec = contender and contender.spec
+        if entry is None or torch.device(device).type == 'cpu':
+            spec = entry and entry.spec
             try:
-                row.peak_bytes = contender_peak(spec, results.size, results.scale, threads)
+                row.peak_bytes = entry_peak(spec, results.size, results.scale, threads)
             except RuntimeError as error:
                 # The kernel ends a process that wants too much memory.
                 bar.write(f'{row.name}: peak memory was not measured: '
                           f'{str(error).strip().splitlines()[-1]}')
         else:
-            call = torch_call(contender, results.size)
+            call = torch_call(entry, results.size)
             call()
             row.peak_bytes = max(measure_cuda_peak(call) for _ in range(MEMORY_RUNS))
         bar.update()
 
 
-def _measure_scores(results: Results, contenders: list[Contender], data_sets: list[DataSet],
+def _measure_scores(results: Results, entries: list[Entry], data_sets: list[DataSet],
                     pictures: bool, bar: tqdm) -> None:
     scorer = Scorer(results.scale)
     for data_set in data_sets:
         scores: dict[str, list[Score]] = {}
         for stem, pair in data_set:
             picture = Picture(data_set.name, stem,
-                              to_picture(pair['data_samples'].gt_img.flip(0)))
-            for row, contender in zip(results.rows, [None, *contenders], strict=True):
-                if contender is not None and not row.checkpoint:
+                              to_image(pair['data_samples'].gt_img.flip(0)))
+            for row, entry in zip(results.rows, [None, *entries], strict=True):
+                if entry is not None and not row.checkpoint:
                     continue
                 bar.set_description(f'{data_set.name}/{stem}, {row.name}')
-                if contender is None:
+                if entry is None:
                     score = scorer.score_bicubic(pair)
                 else:
-                    score = scorer.score_model(contender, pair)
+                    score = scorer.score_model(entry, pair)
                 scores.setdefault(row.name, []).append(score)
                 picture.psnr[row.name] = score.metrics['PSNR-Y']
                 if pictures:
@@ -151,10 +150,10 @@ def _measure_scores(results: Results, contenders: list[Contender], data_sets: li
                 row.scores[data_set.name] = mean_metrics(scores[row.name])
 
 
-def _measure_time(results: Results, contenders: list[Contender], runs: int, device: str,
+def _measure_time(results: Results, entries: list[Entry], runs: int, device: str,
                   bar: tqdm) -> None:
     calls = {BICUBIC: bicubic_call(results.size, results.scale)}
-    calls.update((c.spec.name, torch_call(c, results.size)) for c in contenders)
+    calls.update((c.spec.name, torch_call(c, results.size)) for c in entries)
 
     def on_call(name: str) -> None:
         bar.set_description(f'time, {name}')
@@ -168,7 +167,7 @@ def _measure_time(results: Results, contenders: list[Contender], runs: int, devi
 def _settings(device: str, threads: int, runs: int) -> dict[str, object]:
     cuda = torch.device(device).type == 'cuda'
     return dict(
-        processor=torch.cuda.get_device_name(device) if cuda else processor_name(),
+        processor=torch.cuda.get_device_name(device) if cuda else device_name(),
         device=device,
         threads=threads,
         runs=runs,

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""PSNR and SSIM by MMagic's own datasets, models and metrics, picture by picture."""
+"""PSNR and SSIM by MMagic's own datasets, models and metrics, image by image."""
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,13 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 
 from srdensenet_mm.datasets.checked_pictures import CheckedPictures, find_fault
-from srdensenet_mm.datasets.matlab_bicubic import matlab_bicubic_upscale
-from srdensenet_mm.datasets.picture_files import find_pictures
 from srdensenet_mm.datasets.prepare import gt_multiple
-from srdensenet_mm.engine.picture_checks import check_none_left_out, check_sizes, smallest_side
+from srdensenet_mm.engine.checks.images import check_none_left_out, check_sizes, smallest_side
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.images.matlab_bicubic import matlab_bicubic_upscale
+from srdensenet_mm.images.reading import find_images
 
-from .contenders import Contender
+from .entries import Entry
 
 # What is reported for a data set, in the order of the table's columns.
 METRICS = ('PSNR-Y', 'SSIM-Y', 'PSNR-RGB', 'SSIM-RGB')
@@ -25,7 +25,7 @@ METRICS = ('PSNR-Y', 'SSIM-Y', 'PSNR-RGB', 'SSIM-RGB')
 
 @dataclass
 class Score:
-    """One picture upscaled by one contender.
+    """One image upscaled by one entry.
 
     Attributes:
         metrics (dict[str, float]): By the names of :data:`METRICS`; dB for PSNR.
@@ -44,7 +44,7 @@ class DataSet:
         scale (int): The upscale factor.
 
     Raises:
-        UserError: Pictures are missing, do not go together, or are too small to
+        UserError: Images are missing, do not go together, or are too small to
             be scored.
     """
 
@@ -64,7 +64,7 @@ class DataSet:
         infos = [self._dataset.get_data_info(i) for i in range(len(self))]
         check_none_left_out([Path(value) for value in pairs.data_prefix.values()], infos)
         check_sizes(infos, scale, smallest_side(dict(type='SSIM', crop_border=scale)))
-        # Minutes of measuring should not end at a damaged picture.
+        # Minutes of measuring should not end at a damaged image.
         for fault in (find_fault(info, scale) for info in infos):
             if fault:
                 raise UserError(f'{fault} {hint}')
@@ -76,7 +76,7 @@ class DataSet:
         """Names (without ending) and packed pairs.
 
         Raises:
-            UserError: A picture cannot be decoded.
+            UserError: An image cannot be decoded.
         """
         paths = [Path(self._dataset.get_data_info(i)['gt_path']) for i in range(len(self))]
         for i in sorted(range(len(self)), key=paths.__getitem__):
@@ -107,7 +107,7 @@ def check_folder(folder: str | Path, scale: int | None = None) -> None:
     for path in wanted:
         if not path.is_dir():
             raise UserError(f'{path}: no such folder; {_prepare_help(folder, scale)}')
-        names.append({picture.name for picture in find_pictures(path)})
+        names.append({picture.name for picture in find_images(path)})
     if names[0] != names[1]:
         odd = min(names[0] ^ names[1])
         raise UserError(f'{folder}: {odd} is not in both of {wanted[0].name} and '
@@ -138,10 +138,10 @@ class Scorer:
         self._metrics = dict(zip(
             METRICS, (PSNR(**on_y), SSIM(**on_y), PSNR(**on_rgb), SSIM(**on_rgb)), strict=True))
 
-    def score_model(self, contender: Contender, pair: dict[str, Any]) -> Score:
-        """Upscale a pair's LR picture the way a Runner's test loop does."""
+    def score_model(self, entry: Entry, pair: dict[str, Any]) -> Score:
+        """Upscale a pair's LR image the way a Runner's test loop does."""
         with torch.no_grad():
-            sample, = contender.model.test_step(pseudo_collate([pair]))
+            sample, = entry.model.test_step(pseudo_collate([pair]))
         return self._score(sample.to_dict())
 
     def score_bicubic(self, pair: dict[str, Any]) -> Score:
@@ -159,14 +159,14 @@ class Scorer:
         for name, metric in self._metrics.items():
             metric.process(None, [sample])
             found[name] = float(metric.results.pop()[metric.metric])
-        return Score(found, to_picture(sample['output']['pred_img']))
+        return Score(found, to_image(sample['output']['pred_img']))
 
 
-def to_picture(image: torch.Tensor) -> np.ndarray:
+def to_image(image: torch.Tensor) -> np.ndarray:
     """(3, H, W), 0..255 -> uint8 (H, W, 3), rounded; channels keep their order."""
     return image.round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
 
 
 def mean_metrics(scores: Sequence[Score]) -> dict[str, float]:
-    """The data set's metrics: each picture counts the same."""
+    """The data set's metrics: each image counts the same."""
     return {name: sum(score.metrics[name] for score in scores) / len(scores) for name in METRICS}

@@ -95,7 +95,7 @@ def to_csv(results: Results) -> str:
 
 
 def to_json(results: Results) -> str:
-    """Everything, single runs and pictures included."""
+    """Everything, single runs and images included."""
     content = dict(
         scale=results.scale,
         timed_size=dict(height=results.size[0], width=results.size[1]),
@@ -107,7 +107,7 @@ def to_json(results: Results) -> str:
 
 
 def _without_infinities(value):
-    """JSON has no infinity, the PSNR of equal pictures."""
+    """JSON has no infinity, the PSNR of equal images."""
     if isinstance(value, dict):
         return {key: _without_infinities(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

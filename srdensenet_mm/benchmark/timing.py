@@ -1,9 +1,14 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Timing things against one another on a machine that has other things to do."""
+"""Timing calls against one another on a machine that has other things to do."""
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
+
+from srdensenet_mm.images.matlab_bicubic import matlab_bicubic_upscale
+
+from .entries import Entry
 
 
 def time_interleaved(calls: Mapping[str, Callable[[], object]],
@@ -53,3 +58,21 @@ def _time_cuda(call: Callable[[], object]) -> float:
     end.record()
     torch.cuda.synchronize()
     return start.elapsed_time(end) / 1000
+
+
+def _random_image(size: Sequence[int]) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def bicubic_call(size: Sequence[int], scale: int) -> Callable[[], object]:
+    """Bicubic upscaling of an RGB image of a size (height, width)."""
+    picture = _random_image(size)
+    return lambda: matlab_bicubic_upscale(picture, scale)
+
+
+def torch_call(entry: Entry, size: Sequence[int]) -> Callable[[], object]:
+    """A model's upscaling of an RGB image that is on its device already."""
+    device = next(entry.generator.parameters()).device
+    picture = torch.from_numpy(_random_image(size)).permute(2, 0, 1)[None].to(device)
+    picture = (picture.float() / 255).contiguous()
+    return lambda: entry.upscale(picture)

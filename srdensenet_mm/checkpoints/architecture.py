@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..models import SRDenseNet
 from ..models.srdensenet import has_stock_parts
-from .layouts import OURS, Layout, Misfit
+from .layouts import OURS, Layout, Mismatch
 
 CHANNELS = {'y': 1, 'rgb': 3}
 
@@ -33,16 +33,16 @@ def read_architecture(weights: Mapping[str, Tensor], layout: Layout = OURS) -> d
         dict: ``type='SRDenseNet'`` and the constructor's arguments.
 
     Raises:
-        Misfit: A weight is missing or has an impossible shape.
+        Mismatch: A weight is missing or has an impossible shape.
     """
 
     def shape(module: str) -> tuple[int, ...]:
         key = f'{module}.weight'
         if key not in weights:
-            raise Misfit(f'lacks {layout.from_ours(key)}')
+            raise Mismatch(f'lacks {layout.from_ours(key)}')
         found = tuple(weights[key].shape)
         if len(found) != 4 or 0 in found:
-            raise Misfit(f'{layout.from_ours(key)} has shape {found}, not that of a convolution')
+            raise Mismatch(f'{layout.from_ours(key)} has shape {found}, not that of a convolution')
         return found
 
     def count(pattern: str) -> int:
@@ -70,7 +70,7 @@ def read_architecture(weights: Mapping[str, Tensor], layout: Layout = OURS) -> d
     kernel = shape('upsampler.deconvs.0')[2]
     if (num_deconvs, kernel) not in layout.upscaling:
         first = layout.from_ours('upsampler.deconvs.0.weight')
-        raise Misfit(f'has {num_deconvs} deconvolution(s) with kernel {kernel} ({first}), '
+        raise Mismatch(f'has {num_deconvs} deconvolution(s) with kernel {kernel} ({first}), '
                      f'which is none of the upscalings of {layout.title}')
     upscale_factor, deconv_kernel = layout.upscaling[num_deconvs, kernel]
     return dict(
@@ -129,11 +129,11 @@ def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
         without those that only concern training.
 
     Raises:
-        Misfit: The config names something else, or lacks ``type``.
+        Mismatch: The config names something else, or lacks ``type``.
     """
     config = _checked(config, 'network')
     if not isinstance(config, Mapping) or 'type' not in config:
-        raise Misfit("its meta's network has no type")
+        raise Mismatch("its meta's network has no type")
     parameters = inspect.signature(_registered(config['type'])).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     for name in _NOT_ARCHITECTURE:
@@ -161,13 +161,13 @@ def build_network(config: Mapping[str, Any],
         ``upscale_factor`` says how much it upscales.
 
     Raises:
-        Misfit: The config cannot be built, or does not fit the weights.
+        Mismatch: The config cannot be built, or does not fit the weights.
     """
     counts = [config.get(name, 0) for name in ('num_blocks', 'num_layers')]
     # A hostile file may ask for as many modules as would keep the machine busy
     # for hours; two weights a layer is what there are.
     if all(isinstance(n, int) for n in counts) and counts[0] * counts[1] > 100 * len(weights):
-        raise Misfit(f'its meta says num_blocks={counts[0]} and num_layers={counts[1]}, '
+        raise Mismatch(f'its meta says num_blocks={counts[0]} and num_layers={counts[1]}, '
                      f'but it holds {len(weights)} weights')
     arguments = dict(config)
     cls = _registered(arguments.pop('type'))
@@ -178,10 +178,10 @@ def build_network(config: Mapping[str, Any],
             with torch.device('meta'):
                 _compare(cls(**arguments).state_dict(), weights, layout)
             network = cls(**arguments)
-        except Misfit:
+        except Mismatch:
             raise
         except Exception as error:  # whatever a constructor thinks of its arguments
-            raise Misfit(
+            raise Mismatch(
                 f'the network that its meta describes cannot be built: {error}') from error
     network.load_state_dict(weights)
     if not hasattr(network, 'upscale_factor') and 'upscale_factor' in config:
@@ -199,15 +199,15 @@ def colour_of(config: Mapping[str, Any], said: str | None) -> str:
             luma and three are RGB.
 
     Raises:
-        Misfit: It is neither, or contradicts the channels.
+        Mismatch: It is neither, or contradicts the channels.
     """
     channels = config.get('in_channels', 3)
     for colour, wanted in CHANNELS.items():
         if wanted == channels and said in (None, colour):
             return colour
     if said not in (None, *CHANNELS):
-        raise Misfit(f"its meta says colour={said!r}: expected 'y' or 'rgb'")
-    raise Misfit(f'a network with {channels} input channels is not one for '
+        raise Mismatch(f"its meta says colour={said!r}: expected 'y' or 'rgb'")
+    raise Mismatch(f'a network with {channels} input channels is not one for '
                  f'{said or "luma (1) or RGB (3)"}')
 
 
@@ -215,14 +215,14 @@ def _compare(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], layo
     for key, value in weights.items():
         name = _name(key, layout)
         if key not in expected:
-            raise Misfit(f'the key {name!r} is surplus: the network that the file describes '
+            raise Mismatch(f'the key {name!r} is surplus: the network that the file describes '
                          'has no such weight')
         if expected[key].shape != value.shape:
-            raise Misfit(f'{name} has shape {tuple(value.shape)}, '
+            raise Mismatch(f'{name} has shape {tuple(value.shape)}, '
                          f'expected {tuple(expected[key].shape)}')
     for key in expected:
         if key not in weights:
-            raise Misfit(f'lacks {_name(key, layout)}')
+            raise Mismatch(f'lacks {_name(key, layout)}')
 
 
 def _name(key: str, layout: Layout) -> str:
@@ -232,12 +232,12 @@ def _name(key: str, layout: Layout) -> str:
 def _checked(value: Any, where: str) -> Any:
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) and key.isidentifier() for key in value):
-            raise Misfit(f"its meta's {where} is not a config")
+            raise Mismatch(f"its meta's {where} is not a config")
         checked = {key: _checked(item, f'{where}.{key}') for key, item in value.items()
                    if key not in _NOT_ARCHITECTURE}
         if 'type' in checked:
             if not isinstance(checked['type'], str):
-                raise Misfit(f"its meta's {where}.type is {checked['type']!r:.60}, not a name")
+                raise Mismatch(f"its meta's {where}.type is {checked['type']!r:.60}, not a name")
             # Lazily imported configs name a class by its module.
             checked['type'] = checked['type'].rpartition('.')[2]
             _registered(checked['type'])
@@ -250,7 +250,7 @@ def _checked(value: Any, where: str) -> Any:
     pattern = r'[\w.]*' if where.endswith('.type') else r'[\w-]*'
     if isinstance(value, str) and re.fullmatch(pattern, value):
         return value
-    raise Misfit(f"its meta's {where} is {value!r:.60}, which no network's config holds")
+    raise Mismatch(f"its meta's {where} is {value!r:.60}, which no network's config holds")
 
 
 def _registered(name: str) -> type[nn.Module]:
@@ -264,7 +264,7 @@ def _registered(name: str) -> type[nn.Module]:
         MODELS.import_from_location()
         cls = _look_up(name)
     if cls is None:
-        raise Misfit(f'its meta names {name!r}, which is not a registered module')
+        raise Mismatch(f'its meta names {name!r}, which is not a registered module')
     return cls
 
 

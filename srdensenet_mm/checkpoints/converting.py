@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..files import same_file
 from ..models import SRDenseNet
 from .architecture import build_network, colour_of, complete_config, read_architecture
-from .layouts import OURS, Misfit, recognise, rename
+from .layouts import OURS, Mismatch, recognise, rename
 from .reading import Checkpoint, load_network_with_meta, read_checkpoint
 from .writing import ready_file, write_file
 
@@ -59,11 +59,11 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> Conversion:
         if layout is OURS:
             network, meta = load_network_with_meta(source)
             if not isinstance(network, SRDenseNet):
-                raise Misfit(f'holds weights of {type(network).__name__}, not of an SRDenseNet')
+                raise Mismatch(f'holds weights of {type(network).__name__}, not of an SRDenseNet')
         else:
             network, meta = _convert(checkpoint, layout)
-    except Misfit as misfit:
-        raise UserError(f'{source}: {misfit}') from misfit
+    except Mismatch as mismatch:
+        raise UserError(f'{source}: {mismatch}') from mismatch
     write_file(target, ready_file(network.state_dict(), meta, Path(target).suffix))
     return Conversion(layout.title, meta, sum(p.numel() for p in network.parameters()))
 

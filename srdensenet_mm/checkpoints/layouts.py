@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 
-class Misfit(ValueError):
+class Mismatch(ValueError):
     """Weights do not make up a network; names the first key or shape at fault.
 
     Whoever knows the file turns it into a ``UserError`` that names it.
@@ -140,12 +140,12 @@ def recognise(weights: Mapping[str, Tensor]) -> Layout:
         weights (Mapping[str, Tensor]): The weights, by name.
 
     Raises:
-        Misfit: No key fits any layout; names the first.
+        Mismatch: No key fits any layout; names the first.
     """
     fitting = [sum(layout.to_ours(key) is not None for key in weights) for layout in LAYOUTS]
     if not any(fitting):
         first = next(iter(weights), None)
-        raise Misfit('holds no weights' if first is None else
+        raise Mismatch('holds no weights' if first is None else
                      f'is no SRDenseNet of a known layout: its first key is {first!r}')
     return LAYOUTS[fitting.index(max(fitting))]
 
@@ -158,12 +158,12 @@ def rename(weights: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
         layout (Layout): Their layout.
 
     Raises:
-        Misfit: A key is none of the layout's; names the first.
+        Mismatch: A key is none of the layout's; names the first.
     """
     renamed = {}
     for key, value in weights.items():
         ours = layout.to_ours(key)
         if ours is None:
-            raise Misfit(f'the key {key!r} does not fit {layout.title}')
+            raise Mismatch(f'the key {key!r} does not fit {layout.title}')
         renamed[ours] = value
     return renamed

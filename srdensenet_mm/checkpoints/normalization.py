@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..type_names import type_name
+from srdensenet_mm.config.type_name import type_name
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """What MMagic's ``DataPreprocessor`` makes of pictures of 0..255.
+    """What MMagic's ``DataPreprocessor`` makes of images of 0..255.
 
     Attributes:
         channel_order (str): ``'rgb'`` or ``'bgr'``.
@@ -27,7 +27,7 @@ class Normalization:
                 or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
                 or not {len(self.mean), len(self.std)} <= {1, 3} or 0 in self.std):
             raise ValueError(f'channel order {self.channel_order!r}, mean {self.mean} and std '
-                             f'{self.std} are none of pictures in RGB or BGR')
+                             f'{self.std} are none of images in RGB or BGR')
 
     @property
     def is_usual(self) -> bool:
@@ -47,7 +47,7 @@ def normalization_of(cfg: Mapping[str, Any]) -> Normalization | None:
         nowhere said.
 
     Raises:
-        ValueError: Numbers or an order that no network for pictures has.
+        ValueError: Numbers or an order that no network for images has.
     """
     model = cfg.get('model') or {}
     if type_name(model.get('type')) == 'LumaEditModel':
@@ -80,7 +80,7 @@ def normalization_for_meta(cfg: Mapping[str, Any]) -> dict[str, Any] | None:
             if not found.is_usual:
                 raise ValueError('RGB or BGR is not said')
     except (ValueError, TypeError, AttributeError) as error:
-        # Whoever gives the network no pictures need not care.
+        # Whoever gives the network no images need not care.
         return dict(unusable=str(error))
     return None if found.is_usual else asdict(found)
 
@@ -113,7 +113,7 @@ def _numbers(value: Any) -> tuple[float, ...]:
 
 
 def _loaded_orders(cfg: Mapping[str, Any]) -> Iterator[str]:
-    """The channel orders of the pictures that a config's pipelines load."""
+    """The channel orders of the images that a config's pipelines load."""
     for part in ('test', 'val', 'train'):
         for pipeline in (cfg.get(f'{part}_pipeline'), *_pipelines(cfg.get(f'{part}_dataloader'))):
             for step in pipeline or ():

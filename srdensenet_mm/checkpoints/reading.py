@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .architecture import build_network, colour_of, complete_config, read_architecture
 from .config_text import read_config_text
-from .layouts import OURS, Misfit, recognise
+from .layouts import OURS, Mismatch, recognise
 from .normalization import normalization_for_meta
 
 # Wrappers that put their name in front of the keys: data parallelism, compile.
@@ -99,8 +99,8 @@ def load_network_with_meta(
     checkpoint = read_checkpoint(path)
     try:
         network, meta = _build(checkpoint)
-    except Misfit as misfit:
-        raise UserError(f'{path}: {misfit}') from misfit
+    except Mismatch as mismatch:
+        raise UserError(f'{path}: {mismatch}') from mismatch
     return network.to(map_location), meta
 
 
@@ -110,11 +110,11 @@ def _build(checkpoint: Checkpoint) -> tuple[nn.Module, dict[str, Any]]:
     if config is None:
         layout = recognise(checkpoint.weights)
         if layout is not OURS:
-            raise Misfit(f'is in {layout.title}, convert it first: '
+            raise Mismatch(f'is in {layout.title}, convert it first: '
                          'python tools/convert_checkpoint.py SOURCE TARGET')
         for key in checkpoint.weights:
             if OURS.to_ours(key) is None:
-                raise Misfit(f'the key {key!r} is none of an SRDenseNet with the stock parts, '
+                raise Mismatch(f'the key {key!r} is none of an SRDenseNet with the stock parts, '
                              "and the file has no meta['network'] that says what the parts are")
         config = read_architecture(checkpoint.weights)
         if config['upscale_factor'] == 3:
@@ -153,8 +153,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         content = _parse_safetensors(data) if is_safetensors else _parse_pickle(data)
         checkpoint = _checked(_checkpoint(content), len(data))
-    except Misfit as misfit:
-        raise UserError(f'{path}: {misfit}') from misfit
+    except Mismatch as mismatch:
+        raise UserError(f'{path}: {mismatch}') from mismatch
     return replace(checkpoint, is_safetensors=is_safetensors)
 
 
@@ -166,11 +166,11 @@ def _parse_pickle(data: bytes) -> Any:
     except pickle.UnpicklingError as error:
         found = re.search(r'GLOBAL ([\w.]+)', str(error))
         if found:
-            raise Misfit(f'holds {found[1]}, not only weights; it is not read, '
+            raise Mismatch(f'holds {found[1]}, not only weights; it is not read, '
                          'because loading it could run code') from error
-        raise Misfit('is not a checkpoint, or a damaged one') from error
+        raise Mismatch('is not a checkpoint, or a damaged one') from error
     except Exception as error:  # torch raises many kinds for damaged files
-        raise Misfit(f'is not a checkpoint, or a damaged or truncated one '
+        raise Mismatch(f'is not a checkpoint, or a damaged or truncated one '
                      f'({type(error).__name__})') from error
 
 
@@ -181,21 +181,21 @@ def _parse_safetensors(data: bytes) -> dict[str, Any]:
         header = json.loads(data[8:8 + int.from_bytes(data[:8], 'little')])
         meta = json.loads(header.get('__metadata__', {}).get('srdensenet_mm', '{}'))
     except Exception as error:
-        raise Misfit(f'is a damaged or truncated safetensors file ({error})') from error
+        raise Mismatch(f'is a damaged or truncated safetensors file ({error})') from error
     # Their order in the file is by size of the numbers, not the network's.
     return dict(state_dict={key: weights[key] for key in sorted(weights)}, meta=meta)
 
 
 def _checkpoint(content: Any) -> Checkpoint:
     if not isinstance(content, Mapping):
-        raise Misfit(f'holds a {type(content).__name__}, not a state dict')
+        raise Mismatch(f'holds a {type(content).__name__}, not a state dict')
     weights, meta = content, {}
     if 'state_dict' in content:
         weights, meta = content['state_dict'], content.get('meta')
         if not isinstance(weights, Mapping):
-            raise Misfit(f"its state_dict is a {type(weights).__name__}, not a dict")
+            raise Mismatch(f"its state_dict is a {type(weights).__name__}, not a dict")
     if not all(isinstance(key, str) for key in weights):
-        raise Misfit('its state dict has keys that are not names')
+        raise Mismatch('its state dict has keys that are not names')
     if not isinstance(meta, Mapping):
         meta = {}
     plain = _plain({key: value for key, value in meta.items() if key not in _PRIVATE_META})
@@ -256,18 +256,18 @@ def _checked(checkpoint: Checkpoint, file_size: int) -> Checkpoint:
     size = 0
     for key, value in checkpoint.weights.items():
         if not isinstance(value, Tensor):
-            raise Misfit(f'{key!r} is a {type(value).__name__}, not a tensor: '
+            raise Mismatch(f'{key!r} is a {type(value).__name__}, not a tensor: '
                          'this is no state dict')
         if value.layout is not torch.strided or value.device.type != 'cpu':
-            raise Misfit(f'{key} is not an ordinary tensor')
+            raise Mismatch(f'{key} is not an ordinary tensor')
         if value.dtype not in _WEIGHT_TYPES and key.rpartition('.')[2] in ('weight', 'bias'):
-            raise Misfit(f'{key} is {str(value.dtype).removeprefix("torch.")}: only weights of '
+            raise Mismatch(f'{key} is {str(value.dtype).removeprefix("torch.")}: only weights of '
                          'float64, float32, float16 or bfloat16 can be read, not quantized ones')
         size += value.numel() * value.element_size()
     # A small file can describe a huge tensor by repeating one number.
     if size > file_size:
-        raise Misfit('is damaged: its tensors are larger than the file')
+        raise Mismatch('is damaged: its tensors are larger than the file')
     for key, value in checkpoint.weights.items():
         if value.dtype in _WEIGHT_TYPES and not torch.isfinite(value).all():
-            raise Misfit(f'{key} holds NaN or infinite numbers: its training diverged')
+            raise Mismatch(f'{key} holds NaN or infinite numbers: its training diverged')
     return checkpoint

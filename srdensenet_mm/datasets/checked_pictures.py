@@ -6,11 +6,11 @@ from mmagic.registry import DATASETS
 from mmengine.logging import print_log
 
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.images.reading import read_rgb
 
-from .picture_files import read_rgb
 from .wrapped_dataset import WrappedDataset
 
-SKIP_HELP = "(set the dataset's on_bad_image='skip' to go on without such pictures)"
+SKIP_HELP = "(set the dataset's on_bad_image='skip' to go on without such images)"
 
 
 def check_on_bad_image(choice: str) -> None:
@@ -23,7 +23,7 @@ def check_on_bad_image(choice: str) -> None:
 class CheckedPictures(WrappedDataset):
     """A dataset that names the file where a sample cannot be made.
 
-    MMagic's datasets fail far from the cause: a damaged picture, for one, ends
+    MMagic's datasets fail far from the cause: a damaged image, for one, ends
     in an error about ``None``. This wrapper looks, once a sample has failed,
     for what is wrong with its files. The tools put it around every
     ``BasicImageDataset`` of a recipe.
@@ -79,7 +79,7 @@ class CheckedPictures(WrappedDataset):
         self._bad.add(index)
         print_log(f'skipped, number {len(self._bad)}: {reason}', 'current', logging.WARNING)
         if len(self._bad) == len(self):
-            raise UserError(f'none of the {len(self)} pictures can be used: {reason}') from error
+            raise UserError(f'none of the {len(self)} images can be used: {reason}') from error
 
 
 def find_fault(info: dict, scale: int | None = None) -> str | None:
@@ -112,12 +112,12 @@ def _names_a_file(error: Exception, info: dict) -> bool:
 
 def size_fault(img_path: str, img_size: tuple[int, int], gt_path: str, gt_size: tuple[int, int],
                scale: int) -> str | None:
-    """Say in one line that two pictures are no pair, None where they are.
+    """Say in one line that two images are no pair, None where they are.
 
     Args:
-        img_path (str): The low-resolution picture.
+        img_path (str): The low-resolution image.
         img_size (tuple[int, int]): Its width and height.
-        gt_path (str): The high-resolution picture.
+        gt_path (str): The high-resolution image.
         gt_size (tuple[int, int]): Its width and height.
         scale (int): How many times larger it must be.
     """

@@ -16,29 +16,29 @@ from mmengine.logging import print_log
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.free_memory import free_main_memory
+from srdensenet_mm.images.reading import find_images, read_rgb
 
 from .checked_pictures import SKIP_HELP, check_on_bad_image
-from .picture_files import find_pictures, read_rgb
 
-# Pictures decoded at once when the cache is filled.
+# Images decoded at once when the cache is filled.
 _BATCH = 64
 
 
 @DATASETS.register_module()
 class HRFolderDataset(BaseDataset):
-    """High-resolution pictures from folders, for training pairs made on the fly.
+    """High-resolution images from folders, for training pairs made on the fly.
 
-    Needs no LR pictures and no list of files: ``RandomPatchPair`` in the
-    pipeline makes the pairs. As many pictures as ``cache_gib`` holds are
+    Needs no LR images and no list of files: ``RandomPatchPair`` in the
+    pipeline makes the pairs. As many images as ``cache_gib`` holds are
     decoded when the dataset is built, in parallel and before worker processes
     are forked from this one, so that all workers share one copy. The others
     are decoded each time they are drawn.
 
-    With ``shrink``, pictures serve in smaller sizes too, or only: fewer pixels,
+    With ``shrink``, images serve in smaller sizes too, or only: fewer pixels,
     but sharper ones, without most of the noise and the blocks that photographs
-    were stored with. A size in which a picture is too small is left out.
+    were stored with. A size in which an image is too small is left out.
 
-    A bad picture, one that cannot be decoded (see
+    A bad image, one that cannot be decoded (see
     :func:`~srdensenet_mm.datasets.read_rgb`) or is smaller than ``min_size``,
     ends the run, or is skipped: named once in the log, counted, and replaced by
     another one drawn at random whenever its turn comes. It keeps its index, so
@@ -50,14 +50,14 @@ class HRFolderDataset(BaseDataset):
         pipeline (Sequence[dict | Callable]): Transforms. They find ``gt``, uint8
             RGB of shape (H, W, 3), read-only, and ``gt_path``,
             ``gt_channel_order``, ``gt_color_type``, ``ori_gt_shape``.
-        min_size (int, optional): The smallest side that a picture may have, in
+        min_size (int, optional): The smallest side that an image may have, in
             pixels. The largest ``gt_patch_size`` in the pipeline where that is
             more, or where it is left out.
-        shrink (Sequence[float]): The sizes in which each picture serves, as
+        shrink (Sequence[float]): The sizes in which each image serves, as
             parts of its own, more than 0 and at most 1. The smaller ones are
             averages of areas. Defaults to ``(1, )``, as it is.
         on_bad_image (str): ``'raise'`` or ``'skip'``. Defaults to ``'raise'``.
-        cache_gib (float, optional): Memory for decoded pictures, in GiB, for
+        cache_gib (float, optional): Memory for decoded images, in GiB, for
             each training process. Defaults to half of the memory that is free,
             shared among the processes that torchrun, Slurm or MPI starts on a
             machine.
@@ -66,7 +66,7 @@ class HRFolderDataset(BaseDataset):
             name or choose files.
 
     Raises:
-        UserError: A folder is missing or holds no usable picture, a picture is
+        UserError: A folder is missing or holds no usable image, an image is
             bad and ``on_bad_image`` is ``'raise'``, or an argument has no such
             value. The message names it.
     """
@@ -84,14 +84,14 @@ class HRFolderDataset(BaseDataset):
                  **kwargs):
         check_on_bad_image(on_bad_image)
         if cache_gib is not None and cache_gib < 0:
-            raise UserError(f'cache_gib={cache_gib} must not be negative; 0 keeps no picture')
+            raise UserError(f'cache_gib={cache_gib} must not be negative; 0 keeps no image')
         if not shrink or not all(0 < size <= 1 for size in shrink):
             raise UserError(f'shrink={shrink} must hold sizes of more than 0 and at most 1')
         for name in ('ann_file', 'data_prefix', 'filter_cfg'):
             value = kwargs.get(name)
             given = any(value.values()) if isinstance(value, dict) else value
             if given:
-                raise UserError(f'{name}={value!r}: HRFolderDataset takes all pictures of '
+                raise UserError(f'{name}={value!r}: HRFolderDataset takes all images of '
                                 'its folders; make a folder of those that are to serve (of links, '
                                 'for example)')
         self.folders = [str(data_root)] if isinstance(data_root, (str, os.PathLike)) else list(
@@ -107,19 +107,19 @@ class HRFolderDataset(BaseDataset):
         super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Find the pictures.
+        """Find the images.
 
         Returns:
             list[dict]: ``gt_path``, ``size`` and ``number`` of each, all
-            pictures of a size after one another.
+            images of a size after one another.
         """
-        paths = [str(path) for path in find_pictures(self.folders)]
+        paths = [str(path) for path in find_images(self.folders)]
         # Indices change when MMEngine takes a subset, numbers do not.
         return [dict(gt_path=path, size=size, number=number)
                 for number, (size, path) in enumerate(itertools.product(self.shrink, paths))]
 
     def full_init(self) -> None:
-        """Find the pictures, and decode those that the cache holds."""
+        """Find the images, and decode those that the cache holds."""
         if self._fully_initialized:
             return
         self.min_size = max([self.min_size or 1, *(
@@ -139,10 +139,10 @@ class HRFolderDataset(BaseDataset):
             while paths and held < room:
                 batch, paths = paths[:_BATCH], paths[_BATCH:]
                 for sizes in pool.map(self._decode_sizes, [infos[path] for path in batch]):
-                    for number, picture in sizes.items():
-                        if held + picture.nbytes <= room:
-                            self._cache[number] = picture
-                            held += picture.nbytes
+                    for number, image in sizes.items():
+                        if held + image.nbytes <= room:
+                            self._cache[number] = image
+                            held += image.nbytes
                         else:
                             room = held  # Full.
         # One may be both: too small in a size before another one shows it to be bad.
@@ -156,24 +156,24 @@ class HRFolderDataset(BaseDataset):
             too_small = f', {len(self._too_small)} too small in a size'
         rest = len(self) - len(self._cache) - unusable
         print_log(
-            f'{len(infos)} pictures in {", ".join(self.folders)}{in_sizes}: '
+            f'{len(infos)} images in {", ".join(self.folders)}{in_sizes}: '
             f'{len(self._cache)} decoded ({held / 2**30:.2f} GiB, {time.time() - started:.0f} s), '
             f'{rest} to be decoded each time, {len(self._bad)} bad and skipped{too_small}',
             'current')
 
     def _refuse_all(self) -> NoReturn:
-        pictures = len({self.get_data_info(index)['gt_path'] for index in range(len(self))})
-        raise UserError(f'{", ".join(self.folders)}: none of the {pictures} pictures can be used: '
+        images = len({self.get_data_info(index)['gt_path'] for index in range(len(self))})
+        raise UserError(f'{", ".join(self.folders)}: none of the {images} images can be used: '
                         f'{self._why_bad}')
 
     def _decode_sizes(self, infos: Sequence[dict]) -> dict[int, np.ndarray]:
-        """What of one picture can be used, read-only, by its numbers, one for each size."""
+        """What of one image can be used, read-only, by its numbers, one for each size."""
         path = infos[0]['gt_path']
         if path in self._bad:
             return {}
         try:
-            picture = read_rgb(path)
-            pictures = {info['number']: self._in_size(picture, info) for info in infos}
+            image = read_rgb(path)
+            images = {info['number']: self._in_size(image, info) for info in infos}
         except UserError as error:
             if self.on_bad_image == 'raise':
                 raise UserError(f'{error} {SKIP_HELP}') from error
@@ -181,12 +181,12 @@ class HRFolderDataset(BaseDataset):
             self._why_bad = str(error)
             print_log(f'skipped, number {len(self._bad)}: {error}', 'current', logging.WARNING)
             return {}
-        return {number: picture for number, picture in pictures.items() if picture is not None}
+        return {number: image for number, image in images.items() if image is not None}
 
-    def _in_size(self, picture: np.ndarray, info: dict) -> np.ndarray | None:
-        """A picture as it serves in a size; None where it is too small in it."""
+    def _in_size(self, image: np.ndarray, info: dict) -> np.ndarray | None:
+        """An image as it serves in a size; None where it is too small in it."""
         size = info['size']
-        height, width = (round(side * size) for side in picture.shape[:2])
+        height, width = (round(side * size) for side in image.shape[:2])
         if min(height, width) < self.min_size:
             if size < 1:
                 self._too_small.add(info['number'])
@@ -194,57 +194,57 @@ class HRFolderDataset(BaseDataset):
             raise UserError(f'{info["gt_path"]}: {width}x{height} pixels is smaller than the '
                             f'smallest size allowed, {self.min_size}x{self.min_size}')
         if size < 1:
-            picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         # A transform that works in place would spoil it for the next time.
-        picture.flags.writeable = False
-        return picture
+        image.flags.writeable = False
+        return image
 
-    def picture(self, index: int) -> np.ndarray | None:
-        """One picture, from the cache where it is there.
+    def image(self, index: int) -> np.ndarray | None:
+        """One image, from the cache where it is there.
 
         Args:
             index (int): As in :meth:`get_data_info`.
 
         Returns:
             np.ndarray | None: uint8 RGB, shape (H, W, 3), read-only; None for a
-            bad picture, or one that is too small in its size.
+            bad image, or one that is too small in its size.
 
         Raises:
-            UserError: The picture is bad and ``on_bad_image`` is ``'raise'``.
+            UserError: The image is bad and ``on_bad_image`` is ``'raise'``.
         """
-        return self._picture(self.get_data_info(index))
+        return self._image(self.get_data_info(index))
 
-    def _picture(self, info: dict) -> np.ndarray | None:
+    def _image(self, info: dict) -> np.ndarray | None:
         number = info['number']
-        picture = self._cache.get(number)
-        if picture is None and number not in self._too_small:
-            picture = self._decode_sizes([info]).get(number)
-        return picture
+        image = self._cache.get(number)
+        if image is None and number not in self._too_small:
+            image = self._decode_sizes([info]).get(number)
+        return image
 
     def prepare_data(self, idx: int) -> dict | None:
         """One training sample.
 
         Args:
-            idx (int): The picture's index.
+            idx (int): The image's index.
 
         Returns:
-            dict | None: What the pipeline makes of it; None for a bad picture,
+            dict | None: What the pipeline makes of it; None for a bad image,
             which has MMEngine draw another.
 
         Raises:
-            UserError: The picture is bad and ``on_bad_image`` is ``'raise'``, or
+            UserError: The image is bad and ``on_bad_image`` is ``'raise'``, or
                 none can be used.
         """
         info = self.get_data_info(idx)
-        picture = self._picture(info)
-        if picture is None:
+        image = self._image(info)
+        if image is None:
             # Of the bad ones in all sizes, some may have been counted as too small before.
             if len(self._too_small) + len(self._bad) * len(self.shrink) >= len(self) and all(
-                    self.picture(index) is None for index in range(len(self))):
+                    self.image(index) is None for index in range(len(self))):
                 self._refuse_all()
             return None
         info.update(
-            gt=picture, ori_gt_shape=picture.shape, gt_channel_order='rgb', gt_color_type='color')
+            gt=image, ori_gt_shape=image.shape, gt_channel_order='rgb', gt_color_type='color')
         return self.pipeline(info)
 
 

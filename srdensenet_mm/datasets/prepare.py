@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""GTmod12 and LRbicx folders, as the field and MMagic use them, from HR pictures."""
+"""GTmod12 and LRbicx folders, as the field and MMagic use them, from HR images."""
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,9 +12,8 @@ from tqdm import tqdm
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
-
-from .matlab_bicubic import matlab_bicubic
-from .picture_files import find_pictures, read_rgb
+from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
+from srdensenet_mm.images.reading import find_images, read_rgb
 
 
 @dataclass
@@ -25,12 +24,12 @@ class PrepareReport:
     up_to_date: list[Path] = field(default_factory=list)
     #: Source -> why it could not be used, one line that names it.
     failed: dict[Path, str] = field(default_factory=dict)
-    #: GT pictures in the set that are of no source, and will be scored with the others.
+    #: GT images in the set that are of no source, and will be scored with the others.
     left_over: list[Path] = field(default_factory=list)
 
 
 def gt_multiple(scale: int) -> int:
-    """What HR pictures are cropped to a multiple of.
+    """What HR images are cropped to a multiple of.
 
     Args:
         scale (int): The upscaling factor.
@@ -50,36 +49,36 @@ def prepare_dataset(hr_folder: str | Path,
                     progress: bool = False) -> PrepareReport:
     """Make a set that MMagic's ``BasicImageDataset`` reads.
 
-    Of each picture in ``hr_folder`` and the folders below it become 8-bit RGB
-    PNG files of its stem: ``OUT/GTmod12``, the picture cropped at the bottom
+    Of each image in ``hr_folder`` and the folders below it become 8-bit RGB
+    PNG files of its stem: ``OUT/GTmod12``, the image cropped at the bottom
     and the right to a multiple of 12, and for each scale ``OUT/LRbicx{scale}``,
-    MATLAB's bicubic of the cropped picture. A scale that does not divide 12
-    has a GT of its own: ``OUT/GTmod8`` is the twin of ``OUT/LRbicx8``. What
+    MATLAB's bicubic of the cropped image. A scale that does not divide 12
+    has a GT of its own: ``OUT/GTmod8`` goes with ``OUT/LRbicx8``. What
     becomes of other formats is said at
     :func:`~srdensenet_mm.datasets.read_rgb`.
 
     Each file appears whole or not at all, and bears its source's time of
     modification: those that do are up to date and left alone. Where a GT is
-    made anew, so are all its LR pictures that are there. A picture that cannot
+    made anew, so are all its LR images that are there. An image that cannot
     be used does not stop the others.
 
     Args:
-        hr_folder (str | Path): Folder of HR pictures. Where ``out_folder`` lies
+        hr_folder (str | Path): Folder of HR images. Where ``out_folder`` lies
             in it, what was prepared there is passed over.
         out_folder (str | Path): The set, made where missing.
         scales (Sequence[int]): The scale factors, at least 2. Defaults to (2, 3,
             4).
         overwrite (bool): Write all files anew.
-        num_workers (int, optional): Pictures treated at once. Defaults to the
+        num_workers (int, optional): Images treated at once. Defaults to the
             number of CPU cores.
         progress (bool): Show a progress bar and failures as they come, on
             stderr.
 
     Returns:
-        PrepareReport: The pictures written, left alone, failed and left over.
+        PrepareReport: The images written, left alone, failed and left over.
 
     Raises:
-        UserError: The folder is missing or holds no picture, two pictures have
+        UserError: The folder is missing or holds no image, two images have
             the same stem, a scale is no whole number of at least 2, or a file
             cannot be written.
     """
@@ -92,20 +91,20 @@ def prepare_dataset(hr_folder: str | Path,
     pool = ThreadPoolExecutor(num_workers or os.cpu_count())
     try:
         jobs = {
-            pool.submit(_prepare_picture, source, out_folder, scales, overwrite): source
+            pool.submit(_prepare_image, source, out_folder, scales, overwrite): source
             for source in sources
         }
-        for job in tqdm(as_completed(jobs), total=len(jobs), unit='picture',
+        for job in tqdm(as_completed(jobs), total=len(jobs), unit='image',
                         disable=not progress):
             source = jobs[job]
             try:
                 (report.written if job.result() else report.up_to_date).append(source)
-            except _BadPicture as error:
+            except _BadImage as error:
                 report.failed[source] = str(error)
                 if progress:
                     tqdm.write(_printable(f'failed: {error}'))
     finally:
-        # After a failed write or Ctrl-C: finish the pictures at hand, begin no others.
+        # After a failed write or Ctrl-C: finish the images at hand, begin no others.
         pool.shutdown(cancel_futures=True)
     for paths in (report.written, report.up_to_date):
         paths.sort()
@@ -117,7 +116,7 @@ def prepare_dataset(hr_folder: str | Path,
     return report
 
 
-class _BadPicture(Exception):
+class _BadImage(Exception):
     """A source that cannot be used, against a target that cannot be written."""
 
 
@@ -136,7 +135,7 @@ def _find_sources(hr_folder: str | Path, out_folder: Path) -> list[Path]:
         for pattern in ('GTmod*', 'LRbicx*') for path in out_folder.glob(pattern)
     }
     sources: dict[str, Path] = {}
-    for path in find_pictures(hr_folder):
+    for path in find_images(hr_folder):
         if any(folder in prepared for folder in path.resolve().parents):
             continue
         if path.stem in sources:
@@ -144,35 +143,35 @@ def _find_sources(hr_folder: str | Path, out_folder: Path) -> list[Path]:
                             'rename one')
         sources[path.stem] = path
     if not sources:
-        raise UserError(f'{hr_folder}: holds no picture besides those prepared in {out_folder}')
+        raise UserError(f'{hr_folder}: holds no image besides those prepared in {out_folder}')
     return list(sources.values())
 
 
-def _prepare_picture(source: Path, out_folder: Path, scales: list[int], overwrite: bool) -> bool:
+def _prepare_image(source: Path, out_folder: Path, scales: list[int], overwrite: bool) -> bool:
     """True where something was written."""
     name = f'{source.stem}.png'
     try:
         time = source.stat().st_mtime_ns
     except OSError as error:
-        raise _BadPicture(f'{source}: cannot be read ({error.strerror})') from error
+        raise _BadImage(f'{source}: cannot be read ({error.strerror})') from error
 
     def is_stale(folder: str) -> bool:
         return overwrite or _time(out_folder / folder / name) != time
 
     stale = {multiple: is_stale(f'GTmod{multiple}') for multiple in map(gt_multiple, scales)}
-    # An LR picture of another GT than the one beside it would be scored without a word.
-    twins = [scale for scale in _scales_made(out_folder, name) if stale.get(gt_multiple(scale))]
+    # An LR image of another GT than the one beside it would be scored without a word.
+    others = [scale for scale in _scales_made(out_folder, name) if stale.get(gt_multiple(scale))]
     missing = [scale for scale in scales if stale[gt_multiple(scale)]
                or is_stale(f'LRbicx{scale}')]
-    missing = sorted({*missing, *twins})
+    missing = sorted({*missing, *others})
     if not missing:
         return False
     try:
-        picture = read_rgb(source)
+        image = read_rgb(source)
     except UserError as error:
-        raise _BadPicture(str(error)) from error
-    crops = {multiple: _crop(picture, multiple, source) for multiple in map(gt_multiple, missing)}
-    # GT last of all: until it is up to date, its LR pictures are made again.
+        raise _BadImage(str(error)) from error
+    crops = {multiple: _crop(image, multiple, source) for multiple in map(gt_multiple, missing)}
+    # GT last of all: until it is up to date, its LR images are made again.
     for scale in missing:
         _write_png(out_folder / f'LRbicx{scale}' / name,
                    matlab_bicubic(crops[gt_multiple(scale)], scale), time)
@@ -190,18 +189,18 @@ def _time(path: Path) -> int | None:
 
 
 def _scales_made(out_folder: Path, name: str) -> list[int]:
-    """The scales at which a picture is in the set."""
+    """The scales at which an image is in the set."""
     folders = (folder for folder in out_folder.glob('LRbicx*') if (folder / name).exists())
     scales = (folder.name.removeprefix('LRbicx') for folder in folders)
     return [int(scale) for scale in scales if scale.isdecimal()]
 
 
-def _crop(picture: np.ndarray, multiple: int, source: Path) -> np.ndarray:
-    height, width = (side // multiple * multiple for side in picture.shape[:2])
+def _crop(image: np.ndarray, multiple: int, source: Path) -> np.ndarray:
+    height, width = (side // multiple * multiple for side in image.shape[:2])
     if not height or not width:
-        raise _BadPicture(f'{source}: {picture.shape[1]}x{picture.shape[0]} pixels is too small: '
+        raise _BadImage(f'{source}: {image.shape[1]}x{image.shape[0]} pixels is too small: '
                           f'it is to be cropped to a multiple of {multiple}')
-    return picture[:height, :width]
+    return image[:height, :width]
 
 
 def _write_png(path: Path, rgb: np.ndarray, time: int) -> None:

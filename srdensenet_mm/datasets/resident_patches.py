@@ -1,63 +1,63 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Training pairs drawn where the network trains, from pictures that lie there."""
+"""Training pairs drawn where the network trains, from images that lie there."""
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .matlab_bicubic import REACH, downscale_kernel
+from srdensenet_mm.images.matlab_bicubic import MARGIN, downscale_kernel
 
 
 class ResidentPatches:
-    """Random patches of pictures that are held, decoded, in the device's memory.
+    """Random patches of images that are held, decoded, in the device's memory.
 
-    A GPU trains this network on more patches a second than the processors
+    A GPU trains this network on more patches a second than the CPUs
     beside it can cut, downscale and send to it. Here all of that is done on the
     device, by operations that a CUDA graph can hold: none of them waits for the
-    processor, and all shapes are known beforehand.
+    CPU, and all shapes are known beforehand.
 
     What is drawn is what ``RandomPatchPair``, MMagic's ``Flip`` in both
-    directions and ``RandomTransposeHW`` make: any picture as likely as any
+    directions and ``RandomTransposeHW`` make: any image as likely as any
     other, any offset in it, LR equal in every pixel to MATLAB's bicubic
     downscaling, each of the eight flips and rotations.
 
     Args:
-        pictures (Iterable[np.ndarray]): uint8, shape (H, W, 3), 0..255, each
+        images (Iterable[np.ndarray]): uint8, shape (H, W, 3), 0..255, each
             side at least ``gt_patch_size`` long.
         scale (int): The upscaling factor.
         gt_patch_size (int): Side of the HR patch, in pixels, a multiple of
             ``scale``.
-        device (str | torch.device): Where to hold the pictures and to draw.
+        device (str | torch.device): Where to hold the images and to draw.
 
     Raises:
-        ValueError: There is no picture, one is smaller than the patch, or
+        ValueError: There is no image, one is smaller than the patch, or
             ``gt_patch_size`` is no multiple of ``scale``.
     """
 
-    def __init__(self, pictures: Iterable[np.ndarray], scale: int, gt_patch_size: int,
+    def __init__(self, images: Iterable[np.ndarray], scale: int, gt_patch_size: int,
                  device: str | torch.device = 'cpu'):
         if gt_patch_size % scale or gt_patch_size < scale:
             raise ValueError(f'gt_patch_size={gt_patch_size} must be a multiple of scale={scale}')
         self.scale = scale
         self.gt_patch_size = gt_patch_size
-        margin = REACH * scale
+        margin = MARGIN * scale
         flat, starts, widths, room, start = [], [], [], [], 0
-        for picture in pictures:
-            height, width = picture.shape[:2]
+        for image in images:
+            height, width = image.shape[:2]
             if min(height, width) < gt_patch_size:
-                raise ValueError(f'a picture of {width}x{height} is smaller than the patch, '
+                raise ValueError(f'an image of {width}x{height} is smaller than the patch, '
                                  f'{gt_patch_size}x{gt_patch_size}')
             # What the kernel reads beyond the border, mirrored as MATLAB does.
             around = np.pad(
-                picture, ((margin, margin), (margin, margin), (0, 0)), mode='symmetric')
+                image, ((margin, margin), (margin, margin), (0, 0)), mode='symmetric')
             flat.append(torch.from_numpy(around).flatten())
             starts.append(start)
             widths.append(around.shape[1])
             room.append((height - gt_patch_size + 1, width - gt_patch_size + 1))
             start += around.size
         if not flat:
-            raise ValueError('there is no picture to draw patches from')
+            raise ValueError('there is no image to draw patches from')
         self._pixels = torch.cat(flat).to(device)
         self._starts, self._widths, self._room = (
             torch.tensor(values, device=device) for values in (starts, widths, room))
@@ -69,7 +69,7 @@ class ResidentPatches:
         self._denominator, self._first = kernel.denominator, kernel.first
 
     def __len__(self) -> int:
-        """How many pictures there are."""
+        """How many images there are."""
         return len(self._starts)
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
@@ -88,7 +88,7 @@ class ResidentPatches:
         top, left = (chances[1:] * self._room[which].T).long()
         window = self._window(which, top, left)
         low = self._downscale(self._downscale(window, 1), 2)
-        margin = REACH * self.scale
+        margin = MARGIN * self.scale
         high = window[:, margin:-margin, margin:-margin]
         turns = torch.rand(3, count, 1, 1, 1, device=self._pixels.device) < 0.5
         return tuple(_turn(patch.permute(0, 3, 1, 2), turns) for patch in (low, high))
@@ -101,7 +101,7 @@ class ResidentPatches:
 
     def _downscale(self, window: Tensor, axis: int) -> Tensor:
         """One pass of MATLAB's bicubic, in whole numbers: half rounds up."""
-        start = REACH * self.scale + self._first
+        start = MARGIN * self.scale + self._first
         size = (self.gt_patch_size // self.scale - 1) * self.scale + len(self._weights)
         taps = window.narrow(axis, start, size).unfold(axis, len(self._weights), self.scale)
         total = (taps.int() * self._weights).sum(-1, dtype=torch.int32)

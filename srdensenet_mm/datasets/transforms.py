@@ -1,10 +1,10 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Low-resolution pictures made on the fly, as the field's test sets are made."""
+"""Low-resolution images made on the fly, as the field's test sets are made."""
 import numpy as np
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
-from .matlab_bicubic import REACH, matlab_bicubic
+from srdensenet_mm.images.matlab_bicubic import MARGIN, matlab_bicubic
 
 
 @TRANSFORMS.register_module()
@@ -14,7 +14,7 @@ class MATLABBicubicDown(BaseTransform):
     Required keys: ``gt``, uint8, shape (H, W, C); ``scale`` where the argument
     is left out (MMagic's ``SetValues`` gives it). Modified key: ``gt``, cropped
     at the bottom and the right to a multiple of ``multiple_of``. Added keys:
-    ``img``, uint8, shape (H // scale, W // scale, C) of the cropped picture;
+    ``img``, uint8, shape (H // scale, W // scale, C) of the cropped image;
     ``scale``; ``img_path``, ``img_channel_order``, ``img_color_type`` as ``gt``
     has them.
 
@@ -27,7 +27,7 @@ class MATLABBicubicDown(BaseTransform):
 
     Raises:
         ValueError: ``multiple_of`` is no multiple of the scale; or, when run,
-            nothing of the picture remains.
+            nothing of the image remains.
     """
 
     def __init__(self, scale: int | None = None, multiple_of: int | None = None):
@@ -56,14 +56,14 @@ class MATLABBicubicDown(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomPatchPair(BaseTransform):
-    """Cut a random patch out of a picture and make its LR by MATLAB's bicubic.
+    """Cut a random patch out of an image and make its LR by MATLAB's bicubic.
 
     The patch is downscaled together with the pixels around it that the kernel
-    reaches, so that its LR is a crop of what the whole picture's LR would be: a
+    reaches, so that its LR is a crop of what the whole image's LR would be: a
     patch downscaled alone would differ along its edges. Every offset is
     possible, not only multiples of ``scale``, which makes ``scale ** 2`` times
     as many patches; at one that is no multiple, the LR is a crop of that of the
-    picture shifted.
+    image shifted.
 
     Required key: ``gt``, uint8, shape (H, W, C). Modified key: ``gt``, shape
     (``gt_patch_size``, ``gt_patch_size``, C), a copy. Added keys: ``img``,
@@ -80,7 +80,7 @@ class RandomPatchPair(BaseTransform):
 
     Raises:
         ValueError: ``gt_patch_size`` is less than ``scale``; or, when run, the
-            picture is smaller than the patch.
+            image is smaller than the patch.
     """
 
     def __init__(self, scale: int = 4, gt_patch_size: int = 100):
@@ -92,39 +92,39 @@ class RandomPatchPair(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Replace ``gt`` by a patch of it and add ``img``."""
-        picture, size, scale = results['gt'], self.gt_patch_size, self.scale
-        height, width = picture.shape[:2]
+        image, size, scale = results['gt'], self.gt_patch_size, self.scale
+        height, width = image.shape[:2]
         if min(height, width) < size:
             raise ValueError(f'{_name(results)}: {width}x{height} is smaller than the patch, '
                              f'{size}x{size}')
         top = np.random.randint(height - size + 1)
         left = np.random.randint(width - size + 1)
-        around = self._with_margin(self._with_margin(picture, top, axis=0), left, axis=1)
+        around = self._with_margin(self._with_margin(image, top, axis=0), left, axis=1)
         small = matlab_bicubic(around, scale)
-        results['img'] = np.ascontiguousarray(small[REACH:-REACH, REACH:-REACH])
-        # A copy also where the patch is the whole picture: MMagic's Flip works in place,
-        # and the picture may be kept for the next time.
-        results['gt'] = picture[top:top + size, left:left + size].copy()
+        results['img'] = np.ascontiguousarray(small[MARGIN:-MARGIN, MARGIN:-MARGIN])
+        # A copy also where the patch is the whole image: MMagic's Flip works in place,
+        # and the image may be kept for the next time.
+        results['gt'] = image[top:top + size, left:left + size].copy()
         _describe_img(results, scale)
         return results
 
-    def _with_margin(self, picture: np.ndarray, start: int, axis: int) -> np.ndarray:
-        """The patch's rows or columns and those around, mirrored at the picture's border."""
-        length = picture.shape[axis]
-        margin = REACH * self.scale
+    def _with_margin(self, image: np.ndarray, start: int, axis: int) -> np.ndarray:
+        """The patch's rows or columns and those around, mirrored at the image's border."""
+        length = image.shape[axis]
+        margin = MARGIN * self.scale
         first, stop = start - margin, start + self.gt_patch_size + margin
         if first >= 0 and stop <= length:
             window = slice(first, stop)
-            return picture[window] if axis == 0 else picture[:, window]
+            return image[window] if axis == 0 else image[:, window]
         index = np.arange(first, stop) % (2 * length)
-        return picture.take(np.minimum(index, 2 * length - 1 - index), axis=axis)
+        return image.take(np.minimum(index, 2 * length - 1 - index), axis=axis)
 
     def __repr__(self) -> str:
         return f'RandomPatchPair(scale={self.scale}, gt_patch_size={self.gt_patch_size})'
 
 
 def _name(results: dict) -> str:
-    return str(results.get('gt_path', 'the picture'))
+    return str(results.get('gt_path', 'the image'))
 
 
 def _describe_img(results: dict, scale: int) -> None:

@@ -19,7 +19,7 @@ def draw_figure(path: str | Path, data: str | Path, scores: dict[str, dict[str, 
     Args:
         path (str | Path): The PNG to write.
         data (str | Path): A prepared set: ``GTmod12`` and ``LRbicx<scale>``.
-        scores (dict): From :func:`score_pictures`.
+        scores (dict): From :func:`score_images`.
         scale (int): The upscaling factor.
     """
     import matplotlib
@@ -37,15 +37,15 @@ def draw_figure(path: str | Path, data: str | Path, scores: dict[str, dict[str, 
         low = read_rgb(data / f'LRbicx{scale}' / f'{stem}.png')
         high = read_rgb(data / 'GTmod12' / f'{stem}.png')
         low = low.repeat(scale, axis=0).repeat(scale, axis=1)
-        pictures = [low, *(by[stem].picture for by in scores.values()), high]
+        images = [low, *(by[stem].image for by in scores.values()), high]
         notes = ['', *(f'{by[stem].psnr:.2f} dB' for by in scores.values()), '']
         top, left, side = _detail(high, *_DETAILS[stem])
-        for j, picture in enumerate(pictures):
+        for j, image in enumerate(images):
             whole, detail = axes[2 * i, j], axes[2 * i + 1, j]
-            whole.imshow(picture)
+            whole.imshow(image)
             whole.add_patch(Rectangle((left, top), side, side, fill=False, color='red', lw=1.2))
             whole.set_title(titles[j] if i == 0 else '', fontsize=12)
-            detail.imshow(picture[top:top + side, left:left + side], interpolation='nearest')
+            detail.imshow(image[top:top + side, left:left + side], interpolation='nearest')
             detail.set_xlabel(notes[j], fontsize=11)
             for axis in (whole, detail):
                 axis.set_xticks([])
@@ -55,8 +55,8 @@ def draw_figure(path: str | Path, data: str | Path, scores: dict[str, dict[str, 
     plt.close(figure)
 
 
-def _detail(picture: np.ndarray, down: float, right: float, side: int) -> tuple[int, int, int]:
-    height, width = picture.shape[:2]
+def _detail(image: np.ndarray, down: float, right: float, side: int) -> tuple[int, int, int]:
+    height, width = image.shape[:2]
     top = min(max(round(height * down) - side // 2, 0), height - side)
     left = min(max(round(width * right) - side // 2, 0), width - side)
     return top, left, side

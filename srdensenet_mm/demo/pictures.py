@@ -10,7 +10,7 @@ _PHOTOGRAPHS = ('astronaut.png', 'camera.png', 'chelsea.png', 'coffee.png', 'coi
                 'motorcycle_left.png', 'rocket.jpg')
 
 
-def copy_training_pictures(folder: str | Path) -> list[Path]:
+def copy_training_images(folder: str | Path) -> list[Path]:
     """Copy scikit-image's photographs into a folder.
 
     Args:
@@ -25,7 +25,7 @@ def copy_training_pictures(folder: str | Path) -> list[Path]:
     # Found without importing it: only its files are needed.
     spec = importlib.util.find_spec('skimage')
     if spec is None:
-        raise UserError('the demo trains on pictures of scikit-image: pip install scikit-image')
+        raise UserError('the demo trains on images of scikit-image: pip install scikit-image')
     source = Path(spec.submodule_search_locations[0]) / 'data'
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

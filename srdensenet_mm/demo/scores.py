@@ -10,25 +10,25 @@ from srdensenet_mm.datasets import matlab_bicubic_upscale, read_rgb
 
 
 class Score(NamedTuple):
-    """What one method made of one picture."""
+    """What one method made of one image."""
 
     psnr: float  # dB, on Y
     ssim: float  # on Y
-    picture: np.ndarray  # uint8, (H, W, 3), RGB
+    image: np.ndarray  # uint8, (H, W, 3), RGB
 
 
-def score_pictures(data: str | Path, results: dict[str, str | Path],
+def score_images(data: str | Path, results: dict[str, str | Path],
                    scale: int) -> dict[str, dict[str, Score]]:
-    """Score folders of upscaled pictures, and bicubic, by MMagic's metrics on Y.
+    """Score folders of upscaled images, and bicubic, by MMagic's metrics on Y.
 
     Args:
         data (str | Path): A prepared set: ``GTmod12`` and ``LRbicx<scale>``.
-        results (dict): Folders of upscaled pictures, by the method's name.
+        results (dict): Folders of upscaled images, by the method's name.
         scale (int): The upscaling factor; as many pixels of border do not
             count.
 
     Returns:
-        dict: By method (``'bicubic'`` first), then by the picture's name.
+        dict: By method (``'bicubic'`` first), then by the image's name.
     """
     from mmagic.evaluation.metrics import psnr, ssim
     data = Path(data)
@@ -38,19 +38,19 @@ def score_pictures(data: str | Path, results: dict[str, str | Path],
         made = {name: read_rgb(Path(folder) / path.name) for name, folder in results.items()}
         made['bicubic'] = matlab_bicubic_upscale(
             read_rgb(data / f'LRbicx{scale}' / path.name), scale)
-        for name, picture in made.items():
+        for name, image in made.items():
             # MMagic's functions take BGR.
-            pair = picture[..., ::-1].astype(np.float64), truth[..., ::-1].astype(np.float64)
+            pair = image[..., ::-1].astype(np.float64), truth[..., ::-1].astype(np.float64)
             options = dict(
                 crop_border=scale, input_order='HWC', convert_to='Y', channel_order='bgr')
-            scores[name][path.stem] = Score(psnr(*pair, **options), ssim(*pair, **options), picture)
+            scores[name][path.stem] = Score(psnr(*pair, **options), ssim(*pair, **options), image)
     return scores
 
 
 def print_table(scores: dict[str, dict[str, Score]], title: str) -> None:
-    """Print PSNR and SSIM of every picture, and their averages."""
+    """Print PSNR and SSIM of every image, and their averages."""
     table = Table(title=title)
-    table.add_column('picture')
+    table.add_column('image')
     for name in scores:
         table.add_column(f'{name}\nPSNR / SSIM', justify='right')
     for stem in next(iter(scores.values())):

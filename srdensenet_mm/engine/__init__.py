@@ -1,14 +1,14 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """What trains: mixed precision, hooks, resuming, many processes."""
-from .amp_optim_wrapper import AutocastOptimWrapper
-from .graphed_loop import GraphedTrainLoop
-from .loading import CheckpointKeysHook
-from .muon import MuonWithAdam
-from .resumable_loop import ResumableIterTrainLoop
-from .resumable_sampler import ResumableSampler
-from .safe_checkpoint_hook import SafeCheckpointHook
-from .save_on_signal_hook import SaveOnSignalHook
-from .stop_on_invalid_loss_hook import InvalidLossError, StopOnInvalidLossHook
+from .hooks.checkpoint_keys_hook import CheckpointKeysHook
+from .hooks.safe_checkpoint_hook import SafeCheckpointHook
+from .hooks.save_on_signal_hook import SaveOnSignalHook
+from .hooks.stop_on_invalid_loss_hook import InvalidLossError, StopOnInvalidLossHook
+from .optimizers.amp_optim_wrapper import AutocastOptimWrapper
+from .optimizers.muon import MuonWithAdam
+from .runner.graphed_loop import GraphedTrainLoop
+from .runner.resumable_loop import ResumableIterTrainLoop
+from .runner.resumable_sampler import ResumableSampler
 
 __all__ = [
     'AutocastOptimWrapper', 'CheckpointKeysHook', 'GraphedTrainLoop', 'InvalidLossError',

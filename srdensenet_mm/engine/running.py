@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import nn
 
+from srdensenet_mm.checkpoints.fitting import check_settings, load_for_test, networks_of, unwrapped
 from srdensenet_mm.checkpoints.reading import read_checkpoint
 from srdensenet_mm.compat import (
     hide_part_wrappers,
@@ -20,17 +21,15 @@ from srdensenet_mm.compat import (
     keep_freed_memory,
     leave_out_training,
 )
+from srdensenet_mm.config.reading import read_config, without_perceptual_loss
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, make_folder
 
-from .amp_optim_wrapper import enable_amp
-from .checkpoint_checks import check_settings
-from .config_checks import check_data, check_sections, clear_errors
-from .config_files import read_config, without_perceptual_loss
-from .loading import CheckpointKeysHook, load_for_test
-from .runner_parts import networks_of, unwrapped
-from .save_on_signal_hook import SaveOnSignalHook
-from .work_folder import begin_anew, find_whole_checkpoint
+from .checks.config import check_data, check_sections, clear_errors
+from .checks.work_folder import begin_anew, find_whole_checkpoint
+from .hooks.checkpoint_keys_hook import CheckpointKeysHook
+from .hooks.save_on_signal_hook import SaveOnSignalHook
+from .optimizers.amp_optim_wrapper import enable_amp
 
 
 def load_config(config: str,

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from mmengine import fileio
 
+from srdensenet_mm.backends.agreement import CHECKED_SIZES, agreement, largest_difference
+from srdensenet_mm.backends.onnx_graph import DEFAULT_OPSET, folded, to_onnx
+from srdensenet_mm.backends.optional_packages import import_optional
+from srdensenet_mm.backends.probing import channels_of, find_scale
 from srdensenet_mm.checkpoints import load_network_with_meta
 from srdensenet_mm.checkpoints.normalization import normalization_in
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
-from srdensenet_mm.inference.networks import channels_of, find_scale
 from srdensenet_mm.version import __version__
 
 from .calibration import lr_batches
-from .checking import CHECKED_SIZES, agreement, largest_difference
 from .forms import graph_form
-from .graph import DEFAULT_OPSET, folded, to_onnx
-from .packages import import_optional
-from .precision import to_fp16, to_int8
+from .quantization import to_fp16, to_int8
 
 DTYPES = ('fp32', 'fp16', 'int8')
 # The largest difference to torch that is allowed, in 0..1. Half precision has
@@ -45,7 +45,7 @@ class ExportReport:
             inputs, in 0..1; None with int8.
         tolerance (float, optional): What it had to stay below.
         agreement (float, optional): PSNR between the int8 model's output and
-            the network's on pictures, dB; None otherwise.
+            the network's on images, dB; None otherwise.
     """
     path: Path
     num_bytes: int
@@ -63,7 +63,7 @@ class ExportReport:
             lines.append(f'onnxruntime and torch differ by {self.difference:.2g} at most on '
                          f'{sizes} (allowed: {self.tolerance:.0e})')
         if self.agreement is not None:
-            lines.append(f'onnxruntime and torch agree to {self.agreement:.1f} dB on the pictures '
+            lines.append(f'onnxruntime and torch agree to {self.agreement:.1f} dB on the images '
                          f'(asked for: {MIN_AGREEMENT:.0f})')
         return '\n'.join(lines)
 
@@ -92,7 +92,7 @@ def export_checkpoint(source: str | Path,
             convolutions in 8 bits, with ranges learnt from ``pictures``. Input
             and output are float32 with all of them. Defaults to ``'fp32'``.
         opset (int): 13 to 20. Defaults to 17.
-        pictures (Sequence[str | Path]): Picture files or folders of the kind
+        pictures (Sequence[str | Path]): Image files or folders of the kind
             that is to be upscaled, two at least; for int8, and for it alone.
 
     Returns:
@@ -110,10 +110,10 @@ def export_checkpoint(source: str | Path,
     if dtype not in DTYPES:
         raise UserError(f'dtype={dtype!r} is not supported: choose one of {", ".join(DTYPES)}')
     if dtype == 'int8' and not pictures:
-        raise UserError('dtype=int8: needs pictures of the kind that is to be upscaled, '
+        raise UserError('dtype=int8: needs images of the kind that is to be upscaled, '
                         'to learn the range of every map from')
     if dtype != 'int8' and pictures:
-        raise UserError(f'dtype={dtype}: learns nothing from pictures, leave them out')
+        raise UserError(f'dtype={dtype}: learns nothing from images, leave them out')
     for package in ('onnx', 'onnxruntime'):
         import_optional(package)
     network, meta = load_network_with_meta(source)
@@ -140,10 +140,10 @@ def export_checkpoint(source: str | Path,
     measured = {}
     if dtype == 'int8':
         batches = lr_batches(pictures, colour)
-        # Judged on pictures that the ranges were not learnt from.
+        # Judged on images that the ranges were not learnt from.
         model = to_int8(model, batches[::2])
         if not math.isfinite(largest_difference(model, form)):
-            raise UserError(f'{source}: its int8 model does not take pictures of every size')
+            raise UserError(f'{source}: its int8 model does not take images of every size')
         measured['agreement'] = agreement(model, form, batches[1::2])
         if not measured['agreement'] >= MIN_AGREEMENT:
             raise UserError(

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.models.luma import RGBThroughLuma
+from srdensenet_mm.models.colour import RGBThroughLuma
 
 COLOURS = ('y', 'rgb')
 

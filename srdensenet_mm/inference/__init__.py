@@ -1,8 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Upscaling pictures with a trained network."""
+"""Upscaling images with a trained network."""
 from srdensenet_mm.models.self_ensemble import self_ensemble
 
-from .reach import reach
+from .receptive_field import receptive_field
 from .upscaler import Upscaler
 
-__all__ = ['Upscaler', 'reach', 'self_ensemble']
+__all__ = ['Upscaler', 'receptive_field', 'self_ensemble']

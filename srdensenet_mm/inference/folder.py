@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Upscaling picture files: one, a folder of them, or what a pattern matches."""
+"""Upscaling image files: one, a folder of them, or what a pattern matches."""
 import errno
 import glob
 import os
@@ -12,20 +12,19 @@ from tqdm import tqdm
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import make_folder, same_file
-from srdensenet_mm.picture_folders import EXTENSIONS, is_picture, walk_pictures
+from srdensenet_mm.images.files import DecodedImage, image_pixels, read_image, write_png
+from srdensenet_mm.images.folders import EXTENSIONS, is_image, walk_images
 
-from .image_io import Picture, picture_pixels, read_picture, write_png
-
-# Failures to write that the next picture would meet as well.
+# Failures to write that the next image would meet as well.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to upscale.
+    """An image to upscale.
 
     Attributes:
-        source (Path): The picture file.
+        source (Path): The image file.
         target (Path): The PNG to write.
     """
     source: Path
@@ -34,12 +33,12 @@ class Job:
 
 @dataclass
 class Summary:
-    """What became of the pictures.
+    """What became of the images.
 
     Attributes:
         written (List[Path]): New files.
         skipped (List[Path]): Files that were there already.
-        failed (List[str]): One line for each picture that could not be
+        failed (List[str]): One line for each image that could not be
             upscaled: its name and the reason.
     """
     written: list[Path] = field(default_factory=list)
@@ -48,20 +47,20 @@ class Summary:
 
 
 def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
-    """Find the pictures, and name what they become.
+    """Find the images, and name what they become.
 
     Args:
         inputs (Sequence[str]): Files, folders (searched to any depth, hidden
             files left out, links followed), and patterns with ``*``, ``?`` or
             ``**``.
-        out (str | Path): The folder to write to. Below it, pictures keep their
+        out (str | Path): The folder to write to. Below it, images keep their
             place below a folder of ``inputs`` or the fixed part of a pattern.
 
     Returns:
         List[Job]: In the order of ``inputs``, sorted within each.
 
     Raises:
-        UserError: There is no picture, an input is empty, two would become the
+        UserError: There is no image, an input is empty, two would become the
             same file, one would be overwritten by its own or another one's
             result, or ``out`` is a folder of ``inputs``.
     """
@@ -91,7 +90,7 @@ def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
 
 
 def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:
-    """The pictures that one input means, each with its place below the output folder."""
+    """The images that one input means, each with its place below the output folder."""
     if not given:
         # A variable of the shell that is not set; Path would make it this folder.
         raise UserError("'': an input is empty, give a file, a folder or a pattern "
@@ -101,9 +100,9 @@ def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:
     if os.path.isdir(path):
         if os.path.realpath(path) == os.path.realpath(out):
             raise UserError(f'{given}: is the --out folder as well; the next run would take its '
-                            'results for pictures, choose another')
-        # Results of an earlier run are not pictures to upscale.
-        root, found = path, walk_pictures(path, left_out=out)
+                            'results for images, choose another')
+        # Results of an earlier run are not images to upscale.
+        root, found = path, walk_images(path, left_out=out)
     elif os.path.exists(path) or not glob.has_magic(given):
         # A file that is not there, or out of reach, is reported with the others that fail.
         return [(path, Path(path.name))]
@@ -115,15 +114,15 @@ def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:
             fixed.append(part)
         root = Path(*fixed)
         found = (Path(name) for name in glob.glob(given, recursive=True)
-                 if is_picture(Path(name)) and os.path.isfile(name)
+                 if is_image(Path(name)) and os.path.isfile(name)
                  and not _is_result(name, out, root))
     try:
-        pictures = sorted(found)
+        images = sorted(found)
     except OSError as error:
         raise UserError(f'{error.filename}: cannot be read ({error.strerror})') from error
-    if not pictures:
-        raise UserError(f'{given}: no picture there (looked for {" ".join(sorted(EXTENSIONS))})')
-    return [(file, file.relative_to(root)) for file in pictures]
+    if not images:
+        raise UserError(f'{given}: no image there (looked for {" ".join(sorted(EXTENSIONS))})')
+    return [(file, file.relative_to(root)) for file in images]
 
 
 def _is_result(name: str, out: Path, root: Path) -> bool:
@@ -137,7 +136,7 @@ def upscale_files(jobs: Sequence[Job],
                   upscaler: Callable[..., np.ndarray],
                   overwrite: bool = False,
                   summary: Summary | None = None) -> Summary:
-    """Upscale pictures into PNGs; a broken one does not stop the others.
+    """Upscale images into PNGs; a broken one does not stop the others.
 
     A progress bar with the time left runs on a terminal, in LR pixels.
 
@@ -161,7 +160,7 @@ def upscale_files(jobs: Sequence[Job],
         if os.path.isfile(job.target) and not overwrite:
             summary.skipped.append(job.target)
         else:
-            open_jobs.append((job, picture_pixels(job.source)))
+            open_jobs.append((job, image_pixels(job.source)))
     with tqdm(total=sum(pixels for _, pixels in open_jobs), unit='px', unit_scale=True,
               disable=None) as bar:
         for job, pixels in open_jobs:
@@ -181,9 +180,9 @@ def upscale_files(jobs: Sequence[Job],
 
 def _upscale_file(job: Job, upscaler: Callable[..., np.ndarray],
                   progress: Callable[[int], None]) -> None:
-    picture = read_picture(job.source)
-    large = upscaler(picture.pixels, progress=progress)
-    write_png(job.target, Picture(large, picture.icc_profile))
+    image = read_image(job.source)
+    large = upscaler(image.pixels, progress=progress)
+    write_png(job.target, DecodedImage(large, image.icc_profile))
 
 
 def _reason(source: Path, error: Exception) -> str:

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from mmengine.model import BaseModel
-from torch import Tensor, nn
+from torch import nn
 
+from srdensenet_mm.backends.probing import channels_of, find_scale
+from srdensenet_mm.config.type_name import type_name
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.type_names import type_name
 
 CHANNELS = {'y': 1, 'rgb': 3, 'bgr': 3}
 
 
 @dataclass(frozen=True)
 class Upscaling:
-    """A network with what one must know to feed it a picture.
+    """A network with what one must know to feed it an image.
 
     Attributes:
         network (nn.Module): (N, C, H, W) -> (N, C, s*H, s*W), in eval mode.
@@ -46,7 +46,7 @@ def from_network(network: nn.Module) -> Upscaling:
         network (nn.Module): Is copied, so that it stays as it is.
 
     Raises:
-        UserError: It is a model of the toolbox, which prepares pictures itself,
+        UserError: It is a model of the toolbox, which prepares images itself,
             has neither one nor three input channels, or does not upscale.
     """
     if isinstance(network, BaseModel):
@@ -91,12 +91,12 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
 
     Raises:
         UserError: The config cannot be read, has no generator that upscales
-            pictures, or the checkpoint does not fit it.
+            images, or the checkpoint does not fit it.
     """
+    from srdensenet_mm.checkpoints.fitting import check_fit, check_settings
     from srdensenet_mm.checkpoints.normalization import normalization_of
     from srdensenet_mm.checkpoints.reading import read_checkpoint
-    from srdensenet_mm.engine.checkpoint_checks import check_fit, check_settings
-    from srdensenet_mm.engine.config_files import read_config
+    from srdensenet_mm.config.reading import read_config
     checkpoint = read_checkpoint(path)
     cfg = read_config(str(config))
     model = cfg.get('model') or {}
@@ -129,34 +129,3 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
                         "output_channel_order='RGB' to model.data_preprocessor")
     return Upscaling(network, find_scale(network, CHANNELS[fed.channel_order]),
                      fed.channel_order, fed.mean, fed.std)
-
-
-def channels_of(network: nn.Module) -> int:
-    """Channels that a network reads."""
-    known = getattr(network, 'in_channels', None)
-    if known is not None:
-        return known
-    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
-    return first.in_channels if first is not None else 3
-
-
-def find_scale(network: nn.Module, channels: int) -> int:
-    """How much a network upscales, found by running it.
-
-    Raises:
-        UserError: It does not upscale pictures of so many channels.
-    """
-    inputs = torch.zeros(1, channels, 16, 24, dtype=torch.float32)
-    try:
-        with torch.no_grad():
-            out = network(inputs)
-    except Exception as error:  # a network that wants more than a picture
-        raise UserError(f'{type(network).__name__} does not upscale a picture of {channels} '
-                        f'channels: {error}') from error
-    if isinstance(out, Tensor) and out.dim() == 4 and out.size(1) == channels:
-        scale = out.size(-1) // 24
-        if scale >= 1 and out.shape[-2:] == (16 * scale, 24 * scale):
-            return scale
-    raise UserError(f'{type(network).__name__} does not upscale pictures: it made '
-                    f'{tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__} of '
-                    f'{tuple(inputs.shape)}')

@@ -1,21 +1,21 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Upscaling in tiles that come out as the whole picture would.
+"""Upscaling in tiles that come out as the whole image would.
 
-A pixel of the output depends on the input within the network's reach alone
-(:func:`srdensenet_mm.inference.reach`). A tile that is read with that margin
-around it therefore yields, inside the margin, what the whole picture yields.
-Tiles at the picture's border end there, so that the zeros which convolutions
-pad with lie where they lie for the whole picture.
+A pixel of the output depends on the input within the network's receptive field alone
+(:func:`srdensenet_mm.inference.receptive_field`). A tile that is read with that margin
+around it therefore yields, inside the margin, what the whole image yields.
+Tiles at the image's border end there, so that the zeros which convolutions
+pad with lie where they lie for the whole image.
 
-All tiles of a picture are read with the same size, so that they can be
+All tiles of an image are read with the same size, so that they can be
 batched and a backend prepares for one shape: the outer ones, which need no
-margin on the picture's side, yield more.
+margin on the image's side, yield more.
 
 A smaller margin saves time and leaves an error, as
-``python benchmarks/overlap.py checkpoints/srdensenet_x4-8c43b9a8.pth
-data/Set14/LRbicx4/img_002.png`` measures it: tiles of 32 LR pixels against the whole picture of
-180x144, in levels of 8 bits, for the published weights (reach 66). They hardly use what is far
-away; weights trained for longer may, so measure yours.
+``python studies/overlap.py checkpoints/srdensenet_x4-8c43b9a8.pth
+data/Set14/LRbicx4/img_002.png`` measures it: tiles of 32 LR pixels against the whole image of
+180x144, in levels of 8 bits, for the published weights (receptive field 66 to a side). They
+hardly use what is far away; weights trained for longer may, so measure yours.
 
 ===================  =====  =====  =====  =====  =====  =====
 overlap, LR pixels       0      4      8     16     32     66
@@ -49,7 +49,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Grid:
-    """The tiles of a picture: every row span with every column span.
+    """The tiles of an image: every row span with every column span.
 
     Attributes:
         rows, cols (Tuple[Span, ...]): The tiles along the height and the
@@ -89,7 +89,7 @@ def split_axis(length: int, count: int, overlap: int) -> tuple[Span, ...]:
         length (int): LR pixels along the axis.
         count (int): How many spans to use at most.
         overlap (int): The margin that is read on either side of what a span
-            keeps, except beyond the picture's ends.
+            keeps, except beyond the image's ends.
 
     Returns:
         Tuple[Span, ...]: At most ``count`` spans; fewer where they suffice.
@@ -107,7 +107,7 @@ def split_axis(length: int, count: int, overlap: int) -> tuple[Span, ...]:
 
 
 def whole_grid(height: int, width: int) -> Grid:
-    """The grid of one tile, the whole picture."""
+    """The grid of one tile, the whole image."""
     return Grid(split_axis(height, 1, 0), split_axis(width, 1, 0))
 
 
@@ -115,7 +115,7 @@ def fixed_grid(height: int, width: int, tile: int, overlap: int) -> Grid:
     """The grid with tiles of a given size.
 
     Args:
-        height, width (int): The picture's, LR pixels.
+        height, width (int): The image's, LR pixels.
         tile (int): LR pixels of a tile's side without its margins: at most
             ``tile + 2 * overlap`` are read.
         overlap (int): The margin, LR pixels.
@@ -136,7 +136,7 @@ def cheapest_grid(height: int, width: int, overlap: int, max_pixels: int) -> Gri
     """The grid that computes least under a limit to a tile's size.
 
     Args:
-        height, width (int): The picture's, LR pixels.
+        height, width (int): The image's, LR pixels.
         overlap (int): The margin, LR pixels.
         max_pixels (int): LR pixels of a tile, margins included, at most.
 
@@ -176,14 +176,14 @@ def run_tiles(function: Callable[[Tensor], Tensor],
               scale: int,
               read: Callable[[slice, slice], Tensor],
               batch_size: int = 1) -> Iterator[tuple[Span, Span, Tensor]]:
-    """Upscale a picture tile by tile.
+    """Upscale an image tile by tile.
 
     Args:
         function (Callable): Upscales a batch: (N, C, h, w) -> (N, C', s*h,
             s*w).
         grid (Grid): The tiles.
         scale (int): s.
-        read (Callable): Gives a part of the picture, shape (1, C, h, w), for a
+        read (Callable): Gives a part of the image, shape (1, C, h, w), for a
             slice of its rows and one of its columns.
         batch_size (int): Tiles that go through ``function`` together. Defaults
             to 1.

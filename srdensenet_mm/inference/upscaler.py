@@ -12,23 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from srdensenet_mm.backends.autocast import DTYPES, Autocast
+from srdensenet_mm.backends.engines import DTYPES as BACKENDS
+from srdensenet_mm.backends.engines import make_backend
 from srdensenet_mm.compat import return_freed_memory
+from srdensenet_mm.device import cpu_has_bf16, find_device
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.images.tensors import check_image, to_float
 from srdensenet_mm.models.self_ensemble import self_ensemble
-from srdensenet_mm.processor import cpu_has_bf16, find_device
 
 from . import memory
-from .backends import DTYPES as BACKENDS
-from .backends import make_backend
-from .colours import check_picture, network_inputs, picture_part, to_float
+from .colours import image_part, network_inputs
 from .networks import from_checkpoint, from_config, from_network
-from .precision import DTYPES, InPrecision
-from .reach import reach
+from .receptive_field import receptive_field
 from .tiling import Grid, Span, cheapest_grid, fixed_grid, run_tiles, whole_grid
 
 # Without a limit given: what a call may take of the memory that is free, ...
 _DEFAULT_SHARE = 0.75
-# ... and tiles on a CPU, beside the picture itself. More makes a large picture little faster and
+# ... and tiles on a CPU, beside the image itself. More makes a large image little faster and
 # slows others down.
 _DEFAULT_LIMIT = int(1.8 * memory.GIB)
 # Engines take several times what torch does for a tile: within that limit, overlaps would be most
@@ -46,7 +47,7 @@ _OUT_OF_MEMORY = "can't allocate memory"
 
 
 class Upscaler:
-    """Upscales pictures, large ones in tiles that leave no seams.
+    """Upscales images, large ones in tiles that leave no seams.
 
     ::
 
@@ -62,17 +63,17 @@ class Upscaler:
             computes in. On a CPU without bf16 arithmetic, torch takes fp32 for
             bf16, with a warning: it is the faster there. Defaults to
             ``'fp32'``.
-        tile (int, optional): 0 takes the whole picture at once, N tiles of N
+        tile (int, optional): 0 takes the whole image at once, N tiles of N
             by N LR pixels. None chooses the tiles that cost least within
             ``max_memory``. Defaults to None.
         overlap (int, optional): LR pixels that a tile is read with on each
-            side. None makes it the network's reach (66 with the default
-            network), with which the result is that of the whole picture. Less
+            side. None makes it the network's receptive field (66 with the default
+            network), with which the result is that of the whole image. Less
             is faster, but not exact. Defaults to None.
         max_memory (float, optional): GiB that a call may take above what the
-            process has, on the device that computes, the picture that is
+            process has, on the device that computes, the image that is
             returned included on a CPU. With ``tile`` it has no say. None takes
-            about 1.8 GiB and the picture on a CPU, half of what is free with
+            about 1.8 GiB and the image on a CPU, half of what is free with
             another backend than torch (they need several times as much), three
             quarters of it on a GPU. Defaults to None.
         self_ensemble (bool): Average over the eight flips and rotations: about
@@ -115,7 +116,7 @@ class Upscaler:
             raise UserError('dtype=fp16: is for GPUs; on a CPU, bf16 is the fast type')
         if self.device.type == 'cpu' and dtype == 'bf16' and backend == 'torch' and (
                 not cpu_has_bf16()):
-            warnings.warn('dtype=bf16: this processor does not compute in bf16, so fp32 is used, '
+            warnings.warn('dtype=bf16: this CPU does not compute in bf16, so fp32 is used, '
                           'which is many times faster here', stacklevel=2)
             dtype = 'fp32'
         self.dtype = dtype
@@ -148,19 +149,19 @@ class Upscaler:
         if self._overlap is not None:
             return self._overlap
         # Of large networks that are not ours, a trial of seconds: not for a
-        # picture that needs no tiles.
-        return reach(self._model.network, self._model.channels, self.scale)
+        # image that needs no tiles.
+        return receptive_field(self._model.network, self._model.channels, self.scale)
 
     def __call__(self,
                  image: np.ndarray,
                  progress: Callable[[int], None] | None = None) -> np.ndarray:
-        """Upscale a picture.
+        """Upscale an image.
 
         Args:
             image (np.ndarray): As OpenCV reads it: (H, W) or (H, W, 1)
                 grayscale, (H, W, 3) BGR or (H, W, 4) BGRA; uint8 or uint16.
             progress (Callable, optional): Called after each tile with the LR
-                pixels that it finished; over a picture they add up to H * W.
+                pixels that it finished; over an image they add up to H * W.
 
         Returns:
             np.ndarray: The same type and channels, (s*H, s*W) or (s*H, s*W,
@@ -169,18 +170,18 @@ class Upscaler:
             through an RGB network as R = G = B, and the average comes back.
 
         Raises:
-            UserError: The array is no picture, or memory does not suffice.
+            UserError: The array is no image, or memory does not suffice.
         """
-        check_picture(image)
-        picture = image if image.ndim == 3 else image[..., None]
-        height, width, channels = picture.shape
-        self._check_output(picture)
+        check_image(image)
+        pixels = image if image.ndim == 3 else image[..., None]
+        height, width, channels = pixels.shape
+        self._check_output(pixels)
         out = np.empty((self.scale * height, self.scale * width, channels), image.dtype)
         done = 0
 
         def count(pixels: int) -> None:
             nonlocal done
-            # A picture that is begun again with smaller tiles is not counted twice.
+            # An image that is begun again with smaller tiles is not counted twice.
             new = max(0, pixels - done)
             done += new
             if progress is not None and new:
@@ -190,7 +191,7 @@ class Upscaler:
         while True:
             grid, batch = self._plan(height, width, out.nbytes, limit)
             try:
-                self._fill(out, picture, grid, batch, count)
+                self._fill(out, pixels, grid, batch, count)
                 break
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
@@ -199,12 +200,12 @@ class Upscaler:
             limit = self._smaller(grid, reason)
         return out if image.ndim == 3 else out[..., 0]
 
-    def _fill(self, out: np.ndarray, picture: np.ndarray, grid: Grid, batch: int,
+    def _fill(self, out: np.ndarray, pixels: np.ndarray, grid: Grid, batch: int,
               count: Callable[[int], None]) -> None:
         scale, model = self.scale, self._model
 
         def read(rows: slice, cols: slice) -> Tensor:
-            colours = to_float(picture, rows, cols, self.device)[:, :3]  # without alpha
+            colours = to_float(pixels, rows, cols, self.device)[:, :3]  # without alpha
             return network_inputs(colours, model)
 
         finished = 0
@@ -214,9 +215,9 @@ class Upscaler:
                     top = scale * (rows.start - row.keep_start)
                     cols = slice(col.keep_start, col.keep_stop)
                     out[scale * rows.start:scale * rows.stop,
-                        scale * cols.start:scale * cols.stop] = picture_part(
+                        scale * cols.start:scale * cols.stop] = image_part(
                             part[:, :, top:top + scale * (rows.stop - rows.start)],
-                            picture, rows, cols, model)
+                            pixels, rows, cols, model)
                 finished += (row.keep_stop - row.keep_start) * (col.keep_stop - col.keep_start)
                 count(finished)
 
@@ -224,7 +225,7 @@ class Upscaler:
 
     def _plan(self, height: int, width: int, out_bytes: int,
               limit: int | None) -> tuple[Grid, int]:
-        """The tiles of a picture, and how many of them go through the network together.
+        """The tiles of an image, and how many of them go through the network together.
 
         ``limit`` is LR pixels, found by failing.
         """
@@ -245,7 +246,7 @@ class Upscaler:
         if limit >= height * width:
             return whole_grid(height, width)
         if self.overlap is None:
-            raise UserError(f'{type(self._model.network).__name__} needs the whole picture of '
+            raise UserError(f'{type(self._model.network).__name__} needs the whole image of '
                             f'{width} x {height} at once, more than memory allows: raise '
                             'max_memory, or give an overlap to use tiles that are not exact')
         grid = cheapest_grid(height, width, self.overlap, limit)
@@ -253,7 +254,7 @@ class Upscaler:
             side = 2 * self.overlap + 1
             need = self._need(min(side, height) * min(side, width)) + self._beside(out_bytes)
             enough = math.ceil(100 * need / memory.GIB) / 100
-            raise UserError(f'a picture of {width} x {height} takes more than memory allows, even '
+            raise UserError(f'an image of {width} x {height} takes more than memory allows, even '
                             f'in tiles: raise max_memory ({enough:.2f} GiB will do), or give a '
                             'smaller overlap')
         return grid
@@ -266,7 +267,7 @@ class Upscaler:
         else:
             free = memory.free_bytes(self.device)
             budget = int(free * _DEFAULT_SHARE) - beside
-        # A picture so small that no network takes too much needs no trial.
+        # An image so small that no network takes too much needs no trial.
         if pixels * _MOST_PER_PIXEL <= min(budget, _DEFAULT_LIMIT):
             return pixels
         if self.max_memory is None and self.device.type == 'cpu' and self.overlap is not None:
@@ -293,12 +294,12 @@ class Upscaler:
         tile_height, tile_width = grid.tile_shape
         return tile_height * tile_width // 2
 
-    def _check_output(self, picture: np.ndarray) -> None:
-        need = picture.nbytes * self.scale**2
+    def _check_output(self, image: np.ndarray) -> None:
+        need = image.nbytes * self.scale**2
         free = memory.free_bytes(torch.device('cpu'))
         if need > free:
-            height, width = picture.shape[:2]
-            raise UserError(f'a picture of {width} x {height} becomes one of '
+            height, width = image.shape[:2]
+            raise UserError(f'an image of {width} x {height} becomes one of '
                             f'{need / memory.GIB:.1f} GiB, but {free / memory.GIB:.1f} GiB of '
                             'memory are free: cut it up first')
 
@@ -306,7 +307,7 @@ class Upscaler:
 
     def _make_forward(self, backend: str, dtype: str) -> Callable[[Tensor], Tensor]:
         if backend == 'torch':
-            forward = counted = InPrecision(self._model.network, dtype, self.device)
+            forward = counted = Autocast(self._model.network, dtype, self.device)
             margin = 1.
         else:
             forward = make_backend(self._model.network, backend, dtype, keep_memory=False)

@@ -5,10 +5,11 @@ The paper's networks work on luma alone, Y = 16 + (65.481 R + 128.553 G +
 24.966 B) / 255 with R, G, B in 0..255, the convention of MATLAB's ``rgb2ycbcr``
 that MMagic's metrics follow with ``convert_to='Y'``.
 """
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 # Rows: Y, Cb, Cr. Columns: R, G, B. All in 0..255.
 _FROM_RGB = [[share / 255 for share in row] for row in (
@@ -35,7 +36,7 @@ def _check_rgb(image: Tensor) -> None:
 
 
 def rgb_to_y(rgb: Tensor) -> Tensor:
-    """The luma of an RGB picture.
+    """The luma of an RGB image.
 
     Args:
         rgb (Tensor): Shape (..., 3, H, W), float, 0..255.
@@ -44,7 +45,7 @@ def rgb_to_y(rgb: Tensor) -> Tensor:
         Tensor: Y, shape (..., 1, H, W), 16..235.
 
     Raises:
-        ValueError: The picture has not 3 channels.
+        ValueError: The image has not 3 channels.
     """
     _check_rgb(rgb)
     return _transform(rgb, _FROM_RGB[:1]) + _OFFSET[0]
@@ -60,7 +61,7 @@ def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
         Tensor: Y (16..235), Cb and Cr (16..240), shape (..., 3, H, W).
 
     Raises:
-        ValueError: The picture has not 3 channels.
+        ValueError: The image has not 3 channels.
     """
     _check_rgb(rgb)
     offset = torch.tensor(_OFFSET).to(rgb).view(3, 1, 1)
@@ -79,8 +80,77 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
         shape (..., 3, H, W). Not clipped.
 
     Raises:
-        ValueError: The picture has not 3 channels.
+        ValueError: The image has not 3 channels.
     """
     _check_rgb(ycbcr)
     offset = torch.tensor(_OFFSET).to(ycbcr).view(3, 1, 1)
     return _transform(ycbcr - offset, _TO_RGB)
+
+
+class RGBThroughLuma(nn.Module):
+    """A network on luma as one on RGB.
+
+    Y goes through the network, Cb and Cr through bicubic interpolation, which
+    is how the paper's networks make colour images (section 4.1).
+
+    Args:
+        network (nn.Module): 1 -> 1 channel. It reads and yields Y / 255 (Y in
+            studio range, 16..235).
+    """
+
+    in_channels = 3
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Upscale, see :func:`upscale_through_luma`."""
+        return upscale_through_luma(self.network, inputs)
+
+
+def upscale_through_luma(network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """Upscale a batch of colour or grayscale images with a network on luma.
+
+    Args:
+        network (Callable): As for :class:`RGBThroughLuma`.
+        inputs (Tensor): RGB, shape (N, 3, H, W), or grayscale, taken as R = G
+            = B, shape (N, 1, H, W); float, 0..1.
+
+    Returns:
+        Tensor: RGB or grayscale like the input, shape (N, C, s*H, s*W), float,
+        0..1 (clipped).
+    """
+    y, chroma = rgb_to_ycbcr(inputs.expand(-1, 3, -1, -1) * 255).split([1, 2], dim=1)
+    y = network(y / 255)
+    chroma = F.interpolate(chroma, size=y.shape[-2:], mode='bicubic', align_corners=False)
+    rgb = join_luma(y, chroma)
+    return rgb if inputs.size(1) == 3 else rgb[:, :1]
+
+
+def luma_of(colours: Tensor) -> Tensor:
+    """What a network on luma reads of colour or grayscale images.
+
+    Args:
+        colours (Tensor): RGB, shape (N, 3, H, W), or grayscale, taken as R = G
+            = B, shape (N, 1, H, W); float, 0..1.
+
+    Returns:
+        Tensor: Y / 255, shape (N, 1, H, W).
+    """
+    return rgb_to_y(colours.expand(-1, 3, -1, -1) * 255) / 255
+
+
+def join_luma(y: Tensor, chroma: Tensor) -> Tensor:
+    """RGB out of what a network on luma yields, and the chroma that goes with it.
+
+    Args:
+        y (Tensor): Y / 255, shape (N, 1, H, W), of any floating-point type.
+        chroma (Tensor): Cb and Cr, shape (N, 2, H, W), float32, 0..255.
+
+    Returns:
+        Tensor: Shape (N, 3, H, W), float32, 0..1 (clipped).
+    """
+    # What a luma outside studio range would become is no image's value.
+    y = (y.float() * 255).clamp(16, 235)
+    return ycbcr_to_rgb(torch.cat([y, chroma], dim=1)).clamp(0, 255) / 255

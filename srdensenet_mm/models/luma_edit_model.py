@@ -6,7 +6,7 @@ from mmagic.registry import MODELS
 from mmagic.structures import DataSample
 from torch import Tensor
 
-from .luma import luma_of, upscale_through_luma
+from .colour import luma_of, upscale_through_luma
 from .self_ensemble import self_ensemble
 
 
@@ -18,7 +18,7 @@ class LumaEditModel(BaseEditModel):
     the paper's networks upscale Y of YCbCr (section 4.1). This model stands
     between: the loss is taken on Y, a prediction is RGB, made of the network's
     Y and of Cb and Cr upscaled by bicubic interpolation. A grayscale batch
-    (one channel) is taken as a picture with R = G = B.
+    (one channel) is taken as an image with R = G = B.
 
     Args:
         generator (dict): Config of a network 1 -> 1 channel. It reads and

@@ -9,7 +9,7 @@ from torch import Tensor
 def self_ensemble(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Make an upscaling function average over the eight flips and rotations.
 
-    The average is taken of floats, before any rounding. The reach of the
+    The average is taken of floats, before any rounding. The receptive field of the
     result is that of ``function``: both are the same to all sides.
 
     Args:

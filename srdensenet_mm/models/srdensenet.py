@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from .autocast import is_autocast
 from .deconv_upsampler import DeconvUpsampler
 from .dense_block import DenseBlock
-from .pixelwise_tail import can_be_pixelwise, pixelwise_tail
+from .fused.tail import can_be_pixelwise, pixelwise_tail
 
 FEATURE_LEVELS = ('all', 'hl', 'h')
 
@@ -166,7 +166,7 @@ class SRDenseNet(BaseModule):
 
     def _low_level_maps(self, x: Tensor) -> Tensor:
         # oneDNN and cuDNN run the network faster on channels_last, which they take from its input.
-        # Of a picture with one channel, contiguous() cannot tell the layout and leaves it.
+        # Of an image with one channel, contiguous() cannot tell the layout and leaves it.
         # An exported graph's engine chooses by itself, and in training the first kernel's
         # gradient would lie in another order than the kernel, of which DDP warns.
         if not (torch.is_grad_enabled() or torch.jit.is_tracing()):

@@ -1,11 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Results as a benchmark makes them, with numbers and pictures that a test knows."""
+"""Results as a benchmark makes them, with numbers and images that a test knows."""
 import numpy as np
 
 from srdensenet_mm.benchmark.results import Picture, Results, Row
 from srdensenet_mm.benchmark.scoring import METRICS
 
-# BGR colours of the pictures, each model's own.
+# BGR colours of the images, each model's own.
 COLOURS = {'bicubic': (0, 0, 200), 'srdensenet': (0, 160, 0), 'HR': (220, 0, 0)}
 
 
@@ -14,7 +14,7 @@ def flat(colour, height=60, width=90):
 
 
 def made_up_results(names=('baby', 'bird')):
-    """Three rows: bicubic, a model with scores, and one without; pictures of single colours."""
+    """Three rows: bicubic, a model with scores, and one without; images of single colours."""
     rows = [
         Row('bicubic', None, None, 'MATLAB bicubic', 0, None, [0.004, 0.002, 0.003], 2**20,
             {'Set5': dict(zip(METRICS, (28.4, 0.81, 26.7, 0.79), strict=True))}),
@@ -28,7 +28,7 @@ def made_up_results(names=('baby', 'bird')):
         Picture('Set5', name, flat(COLOURS['HR']),
                 {key: flat(COLOURS[key]) for key in ('bicubic', 'srdensenet')},
                 dict(bicubic=28.4 + i, srdensenet=31.25 + i)) for i, name in enumerate(names)]
-    settings = dict(processor='a <processor>', device='cpu', threads=2, runs=3, memory_runs=3,
+    settings = dict(processor='a <CPU>', device='cpu', threads=2, runs=3, memory_runs=3,
                     memory_of='each in a process of its own', python='3.11.7', torch='2.11.0',
                     srdensenet_mm='0.0.0')
     return Results(4, (128, 160), settings, ['Set5'], rows, pictures)

@@ -56,7 +56,7 @@ def test_multiply_adds_of_a_network_that_looks_at_values():
 def test_the_script(capsys, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['complexity.py', '--width', '64', '--height', '48'])
     with pytest.raises(SystemExit) as leaving:
-        runpy.run_path(str(ROOT / 'benchmarks/complexity.py'), run_name='__main__')
+        runpy.run_path(str(ROOT / 'studies/complexity.py'), run_name='__main__')
     out, err = capsys.readouterr()
     assert not leaving.value.code, err
     rows = [line.split(' | ') for line in out.splitlines()[2:]]

@@ -93,7 +93,7 @@ def test_the_slider_shows_left_and_right_where_it_should(browser, tmp_path):
 
 
 @needs_chromium
-def test_any_two_of_bicubic_models_and_hr_of_any_picture(browser, tmp_path):
+def test_any_two_of_bicubic_models_and_hr_of_any_image(browser, tmp_path):
     options = browser.evaluate(
         "['left', 'right'].map(id => [...document.getElementById(id).options].map(o => o.value))")
     assert options == [['bicubic', 'srdensenet', 'HR']] * 2
@@ -129,7 +129,7 @@ def test_nothing_overflows_at_any_width(browser, width):
 
 
 @needs_chromium
-def test_without_pictures_the_table_still_sorts(tmp_path):
+def test_without_images_the_table_still_sorts(tmp_path):
     url = _write(tmp_path, made_up_results(), pictures=False)
     with Browser(url, tmp_path / 'profile') as browser:
         assert browser.evaluate("document.getElementById('comparison')") is None
@@ -158,5 +158,5 @@ def test_the_page_is_one_file_and_names_are_text():
     html = to_html(results, plot_psnr_over_time(results))
     assert html.count('</script>') == 2
     assert 'edsr &lt;b&gt;' in html and 'edsr <b>' not in html
-    assert 'a &lt;processor&gt;' in html
+    assert 'a &lt;CPU&gt;' in html
     assert 'http://' not in html and 'https://' not in html

@@ -63,7 +63,7 @@ def test_one_that_dies_for_want_of_memory_leaves_the_others(case, tmp_path, monk
             raise RuntimeError('failed with status -9:\nkilled')
         return 1234
 
-    monkeypatch.setattr('srdensenet_mm.benchmark.running.contender_peak', dies)
+    monkeypatch.setattr('srdensenet_mm.benchmark.running.entry_peak', dies)
     out = tmp_path / 'out'
     out.mkdir()
     (out / 'psnr_over_time.png').write_bytes(b'of an earlier run')

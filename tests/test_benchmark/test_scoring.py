@@ -6,7 +6,7 @@ import pytest
 from skimage.metrics import structural_similarity
 from small_models import ROOT, write_checkpoint, write_config, write_data_set
 
-from srdensenet_mm.benchmark.contenders import Spec, build
+from srdensenet_mm.benchmark.entries import Spec, build
 from srdensenet_mm.benchmark.scoring import METRICS, DataSet, Scorer, check_folder, mean_metrics
 from srdensenet_mm.datasets.prepare import prepare_dataset
 from srdensenet_mm.errors import UserError
@@ -32,13 +32,13 @@ def data(tmp_path_factory):
 
 
 def test_metrics_are_those_of_the_definitions(data, tmp_path):
-    contender = build(Spec('small', str(write_config(tmp_path / 'small.py')),
+    entry = build(Spec('small', str(write_config(tmp_path / 'small.py')),
                            str(write_checkpoint(tmp_path / 'small.pth'))))
     scorer, names = Scorer(4), []
     for stem, pair in DataSet(data, 4):
         names.append(stem)
         truth = cv2.imread(str(data / 'GTmod12' / f'{stem}.png'))
-        for score in (scorer.score_bicubic(pair), scorer.score_model(contender, pair)):
+        for score in (scorer.score_bicubic(pair), scorer.score_model(entry, pair)):
             assert score.prediction.shape == truth.shape
             cut = [image[4:-4, 4:-4] for image in (score.prediction, truth)]
             found = score.metrics
@@ -69,7 +69,7 @@ def test_x8_has_a_truth_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize('odd', ['{}/bird.pgm', '{}/below/bird.png'])
-def test_no_picture_is_left_out(tmp_path, odd):
+def test_no_image_is_left_out(tmp_path, odd):
     folder = write_data_set(tmp_path / 'Corner5')
     for name in ('LRbicx4', 'GTmod12'):
         target = folder / odd.format(name)

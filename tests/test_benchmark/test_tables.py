@@ -75,7 +75,7 @@ def test_the_best_of_a_column_is_by_what_is_shown():
     assert best_rows(psnr, results.rows) == [ours]
 
 
-def test_json_has_every_run_and_picture_and_no_infinity():
+def test_json_has_every_run_and_image_and_no_infinity():
     results = made_up_results()
     results.pictures[0].psnr['srdensenet'] = math.inf
 
@@ -95,7 +95,7 @@ def _drawn(results):
 
 
 def _models_place(image):
-    """Where the models' colour is, as a share of the picture's width."""
+    """Where the models' colour is, as a share of the image's width."""
     accent = (np.abs(image.astype(int) - (0xc4, 0x62, 0x0b)) < 24).all(axis=2)
     return np.flatnonzero(accent.any(axis=0)).mean() / image.shape[1]
 

@@ -34,8 +34,8 @@ class NoisePairs(Dataset):
 
     def __getitem__(self, index):
         from mmagic.structures import DataSample
-        pictures = torch.Generator().manual_seed(index)
-        gt = torch.randint(256, (3, 16, 16), generator=pictures, dtype=torch.uint8)
+        images = torch.Generator().manual_seed(index)
+        gt = torch.randint(256, (3, 16, 16), generator=images, dtype=torch.uint8)
         return dict(inputs=gt[:, ::2, ::2].contiguous(), data_samples=DataSample(gt_img=gt))
 
 
@@ -153,8 +153,8 @@ def test_mmagics_models_load_it(trained, tmp_path):
     from mmagic.registry import MODELS
     path = publish_checkpoint(trained[True][0], tmp_path).path
     bare = load_network(path)
-    picture = torch.rand(1, 3, 6, 7)
-    grey = picture[:, :1]
+    image = torch.rand(1, 3, 6, 7)
+    grey = image[:, :1]
     for kind in ('LumaEditModel', 'BaseEditModel'):
         model = MODELS.build(dict(MODEL, type=kind)).eval()
         content = torch.load(path, weights_only=True)

@@ -126,7 +126,7 @@ def test_numbers_that_no_network_is_fed(file, numbers):
                  data_preprocessor=dict(dict(output_channel_order='rgb'), **numbers))
     network = SRDenseNet(**{k: v for k, v in GENERATOR.items() if k not in ('type', 'init_cfg')})
     runner_file(file, network, Config(dict(model=model)).pretty_text)
-    # Its weights can be read, but no picture can be given to it.
+    # Its weights can be read, but no image can be given to it.
     assert 'unusable' in load_network_with_meta(file)[1]['normalization']
     with pytest.raises(UserError, match='what numbers its network reads cannot be told'):
         Upscaler(file)

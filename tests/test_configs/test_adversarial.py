@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torchvision.models import vgg
 
-from srdensenet_mm.engine.amp_optim_wrapper import enable_amp
+from srdensenet_mm.engine.optimizers.amp_optim_wrapper import enable_amp
 from srdensenet_mm.models import SRDenseNet
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -44,7 +44,7 @@ def build(name, amp=False):
 def batch(size=128):
     gt = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8)
     lr = torch.nn.functional.avg_pool2d(gt.float(), 4).byte()
-    data = dict(inputs=list(lr), data_samples=[DataSample(gt_img=picture) for picture in gt])
+    data = dict(inputs=list(lr), data_samples=[DataSample(gt_img=image) for image in gt])
     return data, lr / 255, gt / 255
 
 
@@ -81,7 +81,7 @@ def test_both_players_take_steps(name, amp, tiny_vgg):
         assert model(lr).shape == (2, 3, 128, 128)
 
 
-def test_a_generator_step_leads_towards_the_picture(tiny_vgg):
+def test_a_generator_step_leads_towards_the_image(tiny_vgg):
     """With the pixel loss alone, ten steps lower it: the generator's gradients are its own."""
     torch.manual_seed(0)
     model, wrappers, _ = build('srdensenet_x4_srgan_div2k')

@@ -12,16 +12,16 @@ import yaml
 from mmengine.config import Config
 
 from srdensenet_mm.checkpoints import load_network_with_meta, save_network
-from srdensenet_mm.datasets.matlab_bicubic import matlab_bicubic
+from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.models import SRDenseNet
-from srdensenet_mm.models.luma import upscale_through_luma
+from srdensenet_mm.models.colour import upscale_through_luma
 
 ROOT = Path(__file__).resolve().parents[2]
 INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text())
 META = yaml.safe_load((ROOT / 'configs/metafile.yml').read_text())
 MODELS = META['Models']
 PUBLISHED = [model for model in MODELS if 'Weights' in model]
-# Not meant to publish weights: minutes of training, and one's own pictures.
+# Not meant to publish weights: minutes of training, and one's own images.
 NO_MODELS = {'srdensenet_x4_demo', 'srdensenet_x4_folders'}
 METRICS = {'PSNR (Y)', 'SSIM (Y)', 'PSNR (RGB)', 'SSIM (RGB)'}
 

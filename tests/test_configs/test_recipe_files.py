@@ -17,8 +17,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
 from srdensenet_mm.checkpoints import load_network
-from srdensenet_mm.datasets.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.datasets.prepare import gt_multiple
+from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
@@ -101,7 +101,7 @@ def test_short_and_described(name):
 
 
 def test_the_papers_recipe():
-    """Section 4: 50,000 pictures, 100x100, batch 32, 60 epochs, Adam 1e-4, MSE."""
+    """Section 4: 50,000 images, 100x100, batch 32, 60 epochs, Adam 1e-4, MSE."""
     cfg = load('srdensenet_x4_imagenet50k')
     assert cfg.train_dataloader.batch_size == 32
     assert cfg.train_cfg.max_iters * 32 == 50_000 * 60
@@ -152,7 +152,7 @@ def test_a_training_step(name):
 
     lr = torch.randint(0, 256, (2, 3, 6, 5), dtype=torch.uint8)
     gt = torch.randint(0, 256, (2, 3, 6 * scale, 5 * scale), dtype=torch.uint8)
-    data = dict(inputs=list(lr), data_samples=[DataSample(gt_img=picture) for picture in gt])
+    data = dict(inputs=list(lr), data_samples=[DataSample(gt_img=image) for image in gt])
     losses = model.train_step(data, wrapper)
 
     def seen(rgb):
@@ -193,15 +193,15 @@ def test_published_small_scales_begin_with_the_x4_trunk(scale):
 
 @pytest.mark.parametrize('scale', [2, 3, 4, 8])
 def test_div2k_pairs(scale, tmp_path):
-    """What the pipeline yields of DIV2K's layout are twins, of the recipe's patch size."""
+    """What the pipeline yields of DIV2K's layout are pairs, of the recipe's patch size."""
     dataset = load(f'srdensenet_x{scale}_div2k').train_dataloader.dataset
-    picture = np.random.default_rng(0).integers(0, 256, (240, 216, 3), dtype=np.uint8)
-    picture = cv2.GaussianBlur(picture, (0, 0), 4 * scale)
-    picture = cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX)
-    for folder, image in [(dataset.data_prefix.gt, picture),
-                          (dataset.data_prefix.img, matlab_bicubic(picture, scale))]:
+    image = np.random.default_rng(0).integers(0, 256, (240, 216, 3), dtype=np.uint8)
+    image = cv2.GaussianBlur(image, (0, 0), 4 * scale)
+    image = cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX)
+    for folder, pixels in [(dataset.data_prefix.gt, image),
+                          (dataset.data_prefix.img, matlab_bicubic(image, scale))]:
         (tmp_path / folder).mkdir(parents=True)
-        assert cv2.imwrite(str(tmp_path / folder / '0001_s001.png'), image)
+        assert cv2.imwrite(str(tmp_path / folder / '0001_s001.png'), pixels)
     (tmp_path / dataset.ann_file).write_text('0001_s001.png (240,216,3)\n')
     sample = DATASETS.build(dict(dataset, data_root=str(tmp_path)))[0]
     size = {2: 100, 3: 99, 4: 100, 8: 192}[scale]

@@ -5,9 +5,9 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from image_corpus import HEIGHT, make_rgb, write, write_bad, write_good
 from mmagic.datasets.transforms import Flip, PackInputs, RandomTransposeHW
 from mmengine.dataset import pseudo_collate, worker_init_fn
-from picture_corpus import HEIGHT, make_rgb, write, write_bad, write_good
 
 from srdensenet_mm.datasets import HRFolderDataset, RandomPatchPair, read_rgb
 from srdensenet_mm.errors import UserError
@@ -82,24 +82,24 @@ def test_the_models_preprocessor_takes_a_batch(tmp_path):
         f'{i}.png' for i in range(4)]
 
 
-def test_pictures_serve_in_smaller_sizes(tmp_path):
+def test_images_serve_in_smaller_sizes(tmp_path):
     rgb = np.tile(make_rgb(), (2, 2, 1))[:96, :120]
     write(tmp_path / 'x.png', rgb)
     write(tmp_path / 'y.png', rgb[::-1])
     dataset = HRFolderDataset(tmp_path, make_pipeline(), shrink=(1, 0.5))
     assert len(dataset) == 4
-    assert np.array_equal(dataset.picture(0), rgb)
+    assert np.array_equal(dataset.image(0), rgb)
     half = rgb.reshape(48, 2, 60, 2, 3).mean(axis=(1, 3))
-    assert np.abs(dataset.picture(2) - half).max() <= 0.5
-    assert np.abs(dataset.picture(3) - half[::-1]).max() <= 0.5
-    assert not dataset.picture(3).flags.writeable
+    assert np.abs(dataset.image(2) - half).max() <= 0.5
+    assert np.abs(dataset.image(3) - half[::-1]).max() <= 0.5
+    assert not dataset.image(3).flags.writeable
     assert [dataset[i]['data_samples'].ori_gt_shape[0] for i in range(4)] == [96, 96, 48, 48]
 
 
 def test_smaller_sizes_are_averages_of_areas(tmp_path):
     rgb = make_rgb()[:50, :60]
     write(tmp_path / 'x.png', rgb)
-    picture = HRFolderDataset(tmp_path, min_size=1, shrink=(0.7, )).picture(0)
+    image = HRFolderDataset(tmp_path, min_size=1, shrink=(0.7, )).image(0)
     # What of each pixel, along an axis, lies within each of the smaller ones.
     shares = []
     for side, small in ((50, 35), (60, 42)):
@@ -108,8 +108,8 @@ def test_smaller_sizes_are_averages_of_areas(tmp_path):
         share = np.minimum(edges[1:], starts + 1) - np.maximum(edges[:-1], starts)
         shares.append(np.maximum(share, 0) * small / side)
     average = np.einsum('ih,jw,hwc->ijc', *shares, rgb.astype(float))
-    assert picture.shape == (35, 42, 3)
-    assert np.abs(picture - average).max() <= 0.51
+    assert image.shape == (35, 42, 3)
+    assert np.abs(image - average).max() <= 0.51
 
 
 def test_a_size_that_is_too_small_is_left_out(tmp_path, warnings_logged):
@@ -118,27 +118,27 @@ def test_a_size_that_is_too_small_is_left_out(tmp_path, warnings_logged):
     for cache_gib in (1, 0):
         dataset = HRFolderDataset(
             tmp_path, make_pipeline(), shrink=(0.5, ), cache_gib=cache_gib)
-        assert dataset.picture(1) is None and dataset.picture(0).shape == (48, 60, 3)
+        assert dataset.image(1) is None and dataset.image(0).shape == (48, 60, 3)
         drawn = {path for path, *_ in draw(dataset, 6)}
         assert drawn == {str(tmp_path / 'large.png')}
     assert not warnings_logged
     (tmp_path / 'large.png').unlink()
-    with pytest.raises(UserError, match='none of the 1 pictures can be used: all are too small'):
+    with pytest.raises(UserError, match='none of the 1 images can be used: all are too small'):
         HRFolderDataset(tmp_path, make_pipeline(), shrink=(0.5, ))
 
 
 @pytest.mark.parametrize('cache_gib', [1, 0])
-def test_a_subset_gives_its_own_pictures(tmp_path, cache_gib):
-    pictures = [np.full((40, 40, 3), 50 * i, np.uint8) for i in range(3)]
-    pictures.insert(1, np.full((30, 30, 3), 200, np.uint8))  # too small in half its size
-    for i, picture in enumerate(pictures):
-        write(tmp_path / f'{i}.png', picture)
+def test_a_subset_gives_its_own_images(tmp_path, cache_gib):
+    images = [np.full((40, 40, 3), 50 * i, np.uint8) for i in range(3)]
+    images.insert(1, np.full((30, 30, 3), 200, np.uint8))  # too small in half its size
+    for i, image in enumerate(images):
+        write(tmp_path / f'{i}.png', image)
     dataset = HRFolderDataset(tmp_path, min_size=20, shrink=(0.5, 1), cache_gib=cache_gib)
-    assert dataset.picture(1) is None
+    assert dataset.image(1) is None
     subset = dataset.get_subset([1, 3, 6, 5])
     dataset.get_subset_([3, 2, 5])
     for part, values in ((subset, [None, 100, 50, 200]), (dataset, [100, 50, 200])):
-        found = [part.picture(index) for index in range(len(part))]
+        found = [part.image(index) for index in range(len(part))]
         assert [None if one is None else one[0, 0, 0] for one in found] == values
         assert [part[i]['gt'][0, 0, 0] for i in range(len(part)) if values[i] is not None] == [
             value for value in values if value is not None]
@@ -147,16 +147,16 @@ def test_a_subset_gives_its_own_pictures(tmp_path, cache_gib):
 def test_no_end_of_drawing_from_a_subset_of_bad_ones(tmp_path):
     for i in range(3):
         write(tmp_path / f'{i}.png', make_rgb(i))
-    (tmp_path / '3.png').write_text('no picture')
+    (tmp_path / '3.png').write_text('no image')
     dataset = HRFolderDataset(tmp_path, on_bad_image='skip')
-    with pytest.raises(UserError, match='none of the 1 pictures can be used'):
+    with pytest.raises(UserError, match='none of the 1 images can be used'):
         dataset.get_subset([3])[0]
 
 
 @pytest.mark.parametrize('shrink', [(1, 0.5), (0.5, 1)])
 def test_too_small_in_every_size(tmp_path, shrink):
     write(tmp_path / 'small.png', make_rgb()[:20, :20])
-    with pytest.raises(UserError, match='none of the 1 pictures can be used'):
+    with pytest.raises(UserError, match='none of the 1 images can be used'):
         HRFolderDataset(tmp_path, make_pipeline(), shrink=shrink, on_bad_image='skip')
 
 
@@ -167,7 +167,7 @@ def test_sizes_are_checked(tmp_path, shrink):
 
 
 @pytest.mark.parametrize('shrink', [(1, ), (1, 0.9)])
-def test_bad_pictures_are_skipped_and_counted(tmp_path, warnings_logged, shrink):
+def test_bad_images_are_skipped_and_counted(tmp_path, warnings_logged, shrink):
     good, bad = write_good(tmp_path), write_bad(tmp_path / 'bad')
     for cache_gib in (1, 0):
         warnings_logged.clear()
@@ -187,10 +187,10 @@ def test_bad_pictures_are_skipped_and_counted(tmp_path, warnings_logged, shrink)
 def test_no_end_of_drawing_where_none_can_be_used(tmp_path):
     for i in range(3):
         write(tmp_path / f'{i}.png', make_rgb(i, 20, 30))
-    (tmp_path / 'bad.png').write_text('no picture')
+    (tmp_path / 'bad.png').write_text('no image')
     dataset = HRFolderDataset(tmp_path, min_size=24, shrink=(1, 0.5), on_bad_image='skip',
                               cache_gib=0)
-    with pytest.raises(UserError, match='none of the 4 pictures can be used'):
+    with pytest.raises(UserError, match='none of the 4 images can be used'):
         dataset[0]
 
 
@@ -206,7 +206,7 @@ def test_what_is_drawn_does_not_depend_on_the_cache(tmp_path):
     assert again != sequences[0]
 
 
-def test_one_bad_picture_ends_the_run(tmp_path):
+def test_one_bad_image_ends_the_run(tmp_path):
     good, bad = write(tmp_path / 'good' / 'x.png', make_rgb()), write_bad(tmp_path / 'all bad')
     for path, reason in bad.items():
         folder = tmp_path / 'one' / path.name
@@ -228,7 +228,7 @@ def test_smaller_than_the_patch(tmp_path):
     write(tmp_path / 'small.png', make_rgb())
     with pytest.raises(UserError, match=rf'small\.png: 61x{HEIGHT} .* 52x52'):
         HRFolderDataset(tmp_path, [RandomPatchPair(4, 52)])
-    with pytest.raises(UserError, match='none of the 1 pictures can be used: .*small'):
+    with pytest.raises(UserError, match='none of the 1 images can be used: .*small'):
         HRFolderDataset(tmp_path, [RandomPatchPair(4, 52)], on_bad_image='skip')
     assert len(HRFolderDataset(tmp_path, [RandomPatchPair(4, HEIGHT)])) == 1
     with pytest.raises(UserError, match='70x70'):
@@ -253,13 +253,13 @@ def test_processes_of_a_machine_share_its_memory(tmp_path, monkeypatch, name):
 def test_folders_and_settings_that_are_no_use(tmp_path):
     with pytest.raises(UserError, match='missing: no such folder'):
         HRFolderDataset(tmp_path / 'missing')
-    with pytest.raises(UserError, match='holds no picture'):
+    with pytest.raises(UserError, match='holds no image'):
         HRFolderDataset(tmp_path)
     with pytest.raises(UserError, match="on_bad_image='ignore'"):
         HRFolderDataset(tmp_path, on_bad_image='ignore')
     with pytest.raises(UserError, match='cache_gib=-1'):
         HRFolderDataset(tmp_path, cache_gib=-1)
-    with pytest.raises(UserError, match="ann_file='list.txt': HRFolderDataset takes all pictures"):
+    with pytest.raises(UserError, match="ann_file='list.txt': HRFolderDataset takes all images"):
         HRFolderDataset(tmp_path, ann_file='list.txt')
     write(tmp_path / 'a.png', make_rgb())
     HRFolderDataset(tmp_path, ann_file='', data_prefix=dict(img_path=''))
@@ -274,15 +274,15 @@ def test_the_cache_keeps_to_its_limit_and_is_not_written_to(tmp_path):
     assert len(dataset._cache) == 4
     draw(dataset, 50)
     assert len(dataset._cache) == 4
-    for index, picture in dataset._cache.items():
-        np.testing.assert_array_equal(picture, read_rgb(paths[index]))
+    for index, image in dataset._cache.items():
+        np.testing.assert_array_equal(image, read_rgb(paths[index]))
     whole = HRFolderDataset(tmp_path, [lambda results: results])[0]['gt']
     with pytest.raises(ValueError, match='read-only'):
         whole[:] = 0
 
 
 class OwnMemory:
-    """Read a picture, and tell how much memory this process shares with no other."""
+    """Read an image, and tell how much memory this process shares with no other."""
 
     def __call__(self, results):
         total = int(results['gt'].sum(dtype=np.int64))

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from picture_corpus import make_rgb, write, write_bad, write_good
+from image_corpus import make_rgb, write, write_bad, write_good
 
 from srdensenet_mm.datasets import matlab_bicubic
 from srdensenet_mm.datasets.prepare import prepare_dataset
@@ -68,7 +68,7 @@ def test_set5_at_matlabs_own_crop(tmp_path):
                 read(path), read(SET5 / 'LR_bicubic' / f'X{scale}' / path.name))
 
 
-def test_every_sort_of_picture(tmp_path):
+def test_every_sort_of_image(tmp_path):
     good, bad = write_good(tmp_path / 'hr'), write_bad(tmp_path / 'hr' / 'bad')
     out = tmp_path / 'out'
     report = prepare_dataset(tmp_path / 'hr', out, [2, 4, 8])
@@ -90,7 +90,7 @@ def test_every_sort_of_picture(tmp_path):
                 read(out / folder / name), matlab_bicubic(np.ascontiguousarray(gt), scale))
 
 
-def test_a_very_wide_picture(tmp_path):
+def test_a_very_wide_image(tmp_path):
     rgb = np.random.default_rng(0).integers(0, 256, (24, 40_000, 3), np.uint8)
     write(tmp_path / 'hr' / 'wide.png', rgb)
     prepare_dataset(tmp_path / 'hr', tmp_path / 'out', [4])
@@ -125,7 +125,7 @@ def test_only_what_is_missing_or_old_is_made(tmp_path):
     assert (out / 'LRbicx4' / '1.png').stat().st_ino != before
 
 
-def test_other_pictures_of_the_same_names_replace_all(tmp_path):
+def test_other_images_of_the_same_names_replace_all(tmp_path):
     out = tmp_path / 'out'
     write(tmp_path / 'first/0.png', make_rgb(0))
     write(tmp_path / 'first/1.png', make_rgb(1))
@@ -142,7 +142,7 @@ def test_other_pictures_of_the_same_names_replace_all(tmp_path):
     assert len(report.up_to_date) == 1 and not report.written
 
 
-def test_two_pictures_of_one_stem_are_refused(tmp_path):
+def test_two_images_of_one_stem_are_refused(tmp_path):
     write(tmp_path / 'hr/a/x.png', make_rgb())
     write(tmp_path / 'hr/b/x.jpg', make_rgb())
     with pytest.raises(UserError, match=r'a/x\.png and .*b/x\.jpg would both become x\.png'):
@@ -156,7 +156,7 @@ def test_what_lies_deep_in_a_prepared_set_is_passed_over(tmp_path):
     assert prepare_dataset(tmp_path, tmp_path, [2]).written == [source]
 
 
-def test_the_set_may_lie_among_the_pictures(tmp_path):
+def test_the_set_may_lie_among_the_images(tmp_path):
     source = write(tmp_path / 'x.png', make_rgb())
     for _ in range(2):
         report = prepare_dataset(tmp_path, tmp_path, [2])
@@ -202,7 +202,7 @@ def test_the_tool(tmp_path):
     command = [*TOOL, tmp_path / 'hr', tmp_path / 'out', '--scales', '2']
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1
-    assert '1 pictures written, 0 were up to date, 1 failed' in result.stdout
+    assert '1 images written, 0 were up to date, 1 failed' in result.stdout
     assert str(bad) in result.stderr and 'Traceback' not in result.stderr
     assert tree(tmp_path / 'out') == {'GTmod12/good.png', 'LRbicx2/good.png'}
 

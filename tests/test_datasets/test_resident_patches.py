@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 import torch
 
-from srdensenet_mm.datasets.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.datasets.resident_patches import ResidentPatches
+from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 
 
-def picture(height, width, seed=0):
+def image(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -18,10 +18,10 @@ def all_turns(patch):
 
 
 @pytest.mark.parametrize('scale', [2, 3, 4, 8])
-def test_the_whole_picture_is_matlabs_bicubic(scale):
+def test_the_whole_image_is_matlabs_bicubic(scale):
     size = 48
-    gt = picture(size, size)
-    # No other offset than 0 fits, so the LR is the picture's own.
+    gt = image(size, size)
+    # No other offset than 0 fits, so the LR is the image's own.
     torch.manual_seed(0)
     low, high = ResidentPatches([gt], scale, size).draw(100)
     expected = [(lr, hr) for lr, hr in zip(
@@ -36,13 +36,13 @@ def test_the_whole_picture_is_matlabs_bicubic(scale):
     assert seen == set(range(8))
 
 
-def test_patches_from_anywhere_in_any_picture():
+def test_patches_from_anywhere_in_any_image():
     scale, size = 4, 16
-    pictures = [picture(40, 24, 1), picture(19, 33, 2), picture(16, 16, 3)]
+    images = [image(40, 24, 1), image(19, 33, 2), image(16, 16, 3)]
     torch.manual_seed(1)
-    low, high = ResidentPatches(pictures, scale, size).draw(300)
+    low, high = ResidentPatches(images, scale, size).draw(300)
     places = {}
-    for index, gt in enumerate(pictures):
+    for index, gt in enumerate(images):
         for top in range(gt.shape[0] - size + 1):
             for left in range(gt.shape[1] - size + 1):
                 patch = gt[top:top + size, left:left + size].transpose(2, 0, 1)
@@ -54,15 +54,15 @@ def test_patches_from_anywhere_in_any_picture():
     assert {place[1] for place in found if place[0] == 0} == set(range(25))
     assert {place[2] for place in found if place[0] == 1} == set(range(18))
     for patch, (index, top, left, turn) in zip(low.numpy(), found, strict=True):
-        # The picture cut so that the patch lies on the LR grid.
-        gt = np.pad(pictures[index], ((16, 16), (16, 16), (0, 0)), mode='symmetric')
+        # The image cut so that the patch lies on the LR grid.
+        gt = np.pad(images[index], ((16, 16), (16, 16), (0, 0)), mode='symmetric')
         shifted = gt[top:top + size + 32, left:left + size + 32]
         whole = matlab_bicubic(np.ascontiguousarray(shifted), scale)[4:-4, 4:-4]
         assert np.array_equal(all_turns(whole.transpose(2, 0, 1))[turn], patch)
 
 
 def test_the_seed_decides():
-    patches = ResidentPatches([picture(40, 30)], 4, 16)
+    patches = ResidentPatches([image(40, 30)], 4, 16)
     drawn = []
     for seed in (5, 5, 6):
         torch.manual_seed(seed)
@@ -71,11 +71,11 @@ def test_the_seed_decides():
     assert not torch.equal(drawn[0][1], drawn[2][1])
 
 
-@pytest.mark.parametrize('pictures, scale, size, message', [
-    ([], 4, 16, 'no picture'),
-    ([picture(40, 15)], 4, 16, '15x40 is smaller than the patch, 16x16'),
-    ([picture(40, 40)], 3, 16, 'multiple of scale=3'),
+@pytest.mark.parametrize('images, scale, size, message', [
+    ([], 4, 16, 'no image'),
+    ([image(40, 15)], 4, 16, '15x40 is smaller than the patch, 16x16'),
+    ([image(40, 40)], 3, 16, 'multiple of scale=3'),
 ])
-def test_what_cannot_be_drawn_from(pictures, scale, size, message):
+def test_what_cannot_be_drawn_from(images, scale, size, message):
     with pytest.raises(ValueError, match=message):
-        ResidentPatches(pictures, scale, size)
+        ResidentPatches(images, scale, size)

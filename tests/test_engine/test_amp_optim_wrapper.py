@@ -5,8 +5,9 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from srdensenet_mm.engine import AutocastOptimWrapper, amp_optim_wrapper
-from srdensenet_mm.engine.amp_optim_wrapper import choose_dtype, enable_amp
+from srdensenet_mm.engine import AutocastOptimWrapper
+from srdensenet_mm.engine.optimizers import amp_optim_wrapper
+from srdensenet_mm.engine.optimizers.amp_optim_wrapper import choose_dtype, enable_amp
 from srdensenet_mm.errors import UserError
 
 

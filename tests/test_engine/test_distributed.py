@@ -43,7 +43,7 @@ def make_interrupted_jobs(folder):
 
 
 def make_validating_job(folder, round_up):
-    """SIGTERM to the second of two processes in a validation of five pictures."""
+    """SIGTERM to the second of two processes in a validation of five images."""
     folder.mkdir()
     path = tiny_config(folder, max_iters=8, interval=4, num_workers=0, batch_size=2,
                        more_hooks=[dict(type='TerminateInValidation', rank=1)])
@@ -88,7 +88,7 @@ def make_adversarial_jobs(folder):
 
 
 def make_test_jobs(folder, checkpoint):
-    """Set5, and four of its pictures, by MMagic's loops and metrics: 5 and 4 pictures."""
+    """Set5, and four of its images, by MMagic's loops and metrics: 5 and 4 images."""
     prepare_dataset(SET5 / 'HR', folder / 'data/Set5', [4])
     for part in ('GTmod12', 'LRbicx4'):
         (folder / f'data/Four/{part}').mkdir(parents=True)
@@ -186,7 +186,7 @@ def test_ranks_see_disjoint_parts_of_the_same_batch(done, name, processes):
     for ((loss, files),), group in zip(alone, together, strict=True):
         assert sorted(sum((names for _, names in group), [])) == sorted(files)
         assert sum(one for one, _ in group) / processes == pytest.approx(loss, rel=1e-5)
-    # A pass over the 11 pictures: none twice.
+    # A pass over the 11 images: none twice.
     drawn = [name for group in together for i in range(GLOBAL_BATCH // processes)
              for name in [names[i] for _, names in group]]
     assert len(set(drawn[:11])) == len(set(drawn[11:22])) == 11
@@ -219,7 +219,7 @@ def test_a_signal_stops_all_ranks_at_one_iteration_and_the_run_goes_on(done):
 
 @pytest.mark.parametrize('name, left', [('validating', 4), ('uneven', 5)])
 def test_a_signal_in_a_validation_stops_all_ranks(done, name, left):
-    # Where one has a picture more, they go on to the next iteration of the training.
+    # Where one has an image more, they go on to the next iteration of the training.
     folder, results = done
     assert f'SIGTERM after iteration {left}: saved' in results[name]['log']
     for rank in (0, 1):
@@ -245,7 +245,7 @@ def test_two_players_go_on_on_as_many_processes_or_on_others(done):
 
 
 def test_scores_are_those_of_one_process(done):
-    """5 pictures over 2 and 4 processes: what pads the last round must not count."""
+    """5 images over 2 and 4 processes: what pads the last round must not count."""
     _, results = done
     alone = results['test1']['scores']
     assert set(alone) == {f'{name}/{metric}' for name in ('Set5', 'Four')

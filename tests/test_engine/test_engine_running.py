@@ -68,7 +68,7 @@ def test_weights_that_cannot_be_fetched(tmp_path, monkeypatch):
 
 @HOOKS.register_module()
 class AskForTheIteration(Hook):
-    """Does what MMagic's visualization hook does at every picture."""
+    """Does what MMagic's visualization hook does at every image."""
 
     def after_test_iter(self, runner, *_, **__):
         assert runner.iter == 0
@@ -111,16 +111,16 @@ model = dict(
                    bottleneck_channels=4))
 load = [dict(type=LoadImageFromFile, key=key, color_type='color', channel_order='rgb')
         for key in ('img', 'gt')]
-pictures = dict(type=BasicImageDataset, data_root='data/Set5',
+images = dict(type=BasicImageDataset, data_root='data/Set5',
                 data_prefix=dict(img='LRbicx4', gt='GTmod12'))
 train_dataloader = dict(
     batch_size=1, num_workers=0, sampler=dict(type=InfiniteSampler),
-    dataset=dict(**pictures, pipeline=[
+    dataset=dict(**images, pipeline=[
         *load, dict(type=SetValues, dictionary=dict(scale=4)),
         dict(type=PairedRandomCrop, gt_patch_size=24), dict(type=PackInputs)]))
 val_dataloader = test_dataloader = dict(
     num_workers=0, sampler=dict(type=DefaultSampler, shuffle=False),
-    dataset=dict(**pictures, pipeline=[*load, dict(type=PackInputs)]))
+    dataset=dict(**images, pipeline=[*load, dict(type=PackInputs)]))
 val_evaluator = test_evaluator = dict(
     type=Evaluator, metrics=[dict(type=PSNR, crop_border=4, convert_to='Y')])
 train_cfg = dict(type=IterBasedTrainLoop, max_iters=2, val_interval=2)

@@ -14,7 +14,11 @@ from mmengine.registry import DefaultScope
 
 from srdensenet_mm.datasets import HRFolderDataset
 from srdensenet_mm.engine import AutocastOptimWrapper, MuonWithAdam
-from srdensenet_mm.engine.graphed_loop import GraphedStep, GraphedTrainLoop, check_capturable
+from srdensenet_mm.engine.runner.graphed_loop import (
+    GraphedStep,
+    GraphedTrainLoop,
+    check_capturable,
+)
 from srdensenet_mm.engine.running import load_config, train
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.models import LumaEditModel

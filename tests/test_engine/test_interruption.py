@@ -21,8 +21,8 @@ from mmengine.registry import HOOKS
 from tiny_training import tiny_config
 
 from srdensenet_mm.engine import CheckpointKeysHook, InvalidLossError, StopOnInvalidLossHook
+from srdensenet_mm.engine.checks.work_folder import begin_anew, find_whole_checkpoint
 from srdensenet_mm.engine.running import load_config, train
-from srdensenet_mm.engine.work_folder import begin_anew, find_whole_checkpoint
 from srdensenet_mm.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -462,9 +462,9 @@ def test_invalid_loss_names_the_batch_and_saves_nothing(tmp_path):
     assert ('or begin anew at a lower learning rate from its weights: --cfg-options '
             f'load_from={tmp_path}/work/iter_{done // 2 * 2}.pth optim_wrapper.optimizer.lr=..., '
             'without --resume') in message
-    assert 'the batch: picture6.png;' in message and '\n' not in message
+    assert 'the batch: image6.png;' in message and '\n' not in message
     last = done // 2 * 2
-    assert last >= 2, 'choose another bad picture: this one comes before any checkpoint'
+    assert last >= 2, 'choose another bad image: this one comes before any checkpoint'
     assert f'the last good checkpoint: {tmp_path}/work/iter_{last}.pth' in message
     assert (tmp_path / 'work/last_checkpoint').read_text().endswith(f'iter_{last}.pth')
     saved = _checkpoint(tmp_path, f'iter_{last}.pth')
@@ -538,7 +538,7 @@ def test_survives_sigkill(tmp_path):
     """Four kills here; the benchmark does as many as one likes."""
     out = tmp_path / 'counts.json'
     run = subprocess.run(
-        [sys.executable, ROOT / 'benchmarks/kill_and_resume.py', '--kills', '4', '--iters', '80',
+        [sys.executable, ROOT / 'studies/kill_and_resume.py', '--kills', '4', '--iters', '80',
          '--out', str(out)], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     counts = json.loads(out.read_text())

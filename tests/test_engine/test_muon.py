@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from srdensenet_mm.engine import MuonWithAdam
-from srdensenet_mm.engine.muon import is_kernel, orthogonalize
+from srdensenet_mm.engine.optimizers.muon import is_kernel, orthogonalize
 from srdensenet_mm.models import SRDenseNet
 
 

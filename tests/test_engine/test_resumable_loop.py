@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from srdensenet_mm.engine import ResumableIterTrainLoop, ResumableSampler
-from srdensenet_mm.engine.sample_seeds import SeededDataset
+from srdensenet_mm.engine.runner.sample_seeds import SeededDataset
 from srdensenet_mm.errors import UserError
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from srdensenet_mm.engine import resumable_sampler
-from srdensenet_mm.engine.resumable_sampler import ResumableSampler
-from srdensenet_mm.engine.sample_seeds import SamplePosition, SeededDataset, derive_seed
+from srdensenet_mm.engine.runner import resumable_sampler
+from srdensenet_mm.engine.runner.resumable_sampler import ResumableSampler
+from srdensenet_mm.engine.runner.sample_seeds import SamplePosition, SeededDataset, derive_seed
 
 
 def _take(sampler, number):

@@ -10,7 +10,7 @@ SMALL = dict(mid_channels=16, num_blocks=2, num_layers=2, growth_rate=8, bottlen
 
 @pytest.fixture
 def make_checkpoint(tmp_path):
-    """Writes a network with random weights whose output looks like a picture's values."""
+    """Writes a network with random weights whose output looks like an image's values."""
 
     def make(name='net.pth', **kwargs):
         torch.manual_seed(0)

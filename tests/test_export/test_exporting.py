@@ -39,7 +39,7 @@ def noise(*shape):
 
 @pytest.fixture
 def pictures(tmp_path):
-    folder = tmp_path / 'pictures'
+    folder = tmp_path / 'images'
     folder.mkdir()
     for k in range(3):
         small = np.random.default_rng(k).integers(0, 256, (8, 9, 3), dtype=np.uint8)
@@ -160,25 +160,25 @@ def test_int8(make_checkpoint, tmp_path, pictures, kwargs):
     assert stored.count(onnx.TensorProto.INT8) >= 4
 
 
-def test_pictures_for_int8(make_checkpoint, tmp_path, pictures):
+def test_images_for_int8(make_checkpoint, tmp_path, pictures):
     checkpoint, target = make_checkpoint(), tmp_path / 'net.onnx'
     empty = tmp_path / 'empty'
     empty.mkdir()
     broken = tmp_path / 'broken.png'
     broken.write_bytes((pictures / '0.png').read_bytes()[:60])
     for given, message in (
-            ([], 'needs pictures'), ([empty], 'holds no picture'),
-            ([pictures / '0.png'], 'give two pictures at least'),
+            ([], 'needs images'), ([empty], 'holds no image'),
+            ([pictures / '0.png'], 'give two images at least'),
             ([broken, pictures / '0.png'], 'broken.png: is damaged'),
-            ([tmp_path / 'none'], 'no such picture')):
+            ([tmp_path / 'none'], 'no such image')):
         with pytest.raises(UserError, match=message):
             export_checkpoint(checkpoint, target, dtype='int8', pictures=given)
         assert not target.exists()
-    with pytest.raises(UserError, match='dtype=fp16: learns nothing from pictures'):
+    with pytest.raises(UserError, match='dtype=fp16: learns nothing from images'):
         export_checkpoint(checkpoint, target, dtype='fp16', pictures=[pictures])
 
 
-def test_int8_is_judged_by_pictures_that_it_has_not_seen(
+def test_int8_is_judged_by_images_that_it_has_not_seen(
         make_checkpoint, tmp_path, pictures, monkeypatch):
     (pictures / '._0.png').write_bytes(b'what macOS leaves')
     (pictures / 'folder').mkdir()
@@ -219,7 +219,7 @@ def test_a_model_that_differs_is_not_written(
     (['none.pth', 'net.onnx'], 'none.pth: there is no such checkpoint'),
     (['net.pth', 'net.bin'], 'net.bin: name the file with .onnx'),
     (['net.pth', 'net.onnx', '--opset', '12'], 'opset=12'),
-    (['net.pth', 'net.onnx', '--dtype', 'int8'], 'needs pictures'),
+    (['net.pth', 'net.onnx', '--dtype', 'int8'], 'needs images'),
     (['net.pth', 'net.pth/net.onnx'], 'cannot be written'),
 ])
 def test_tool_on_bad_input(

@@ -7,16 +7,16 @@ import pytest
 
 from srdensenet_mm.benchmark.peak_memory import run_fresh
 from srdensenet_mm.checkpoints import load_network
+from srdensenet_mm.device import cpu_has_bf16
 from srdensenet_mm.inference import memory
-from srdensenet_mm.processor import cpu_has_bf16
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / 'benchmarks'))
+sys.path.insert(0, str(ROOT / 'studies'))
 
 import speed_parts  # noqa: E402
 
 
-@pytest.mark.skipif(not cpu_has_bf16(), reason='this processor does not compute in bf16')
+@pytest.mark.skipif(not cpu_has_bf16(), reason='this CPU does not compute in bf16')
 def test_bf16_scores_as_fp32_does():
     checkpoint, = (ROOT / 'checkpoints').glob('srdensenet_x4-*.pth')
     fp32, bf16 = speed_parts.quality(
@@ -27,7 +27,7 @@ def test_bf16_scores_as_fp32_does():
 
 @pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='needs Linux')
 def test_480x270_takes_less_than_1_gib():
-    found = run_fresh(f'{ROOT / "benchmarks/speed_parts.py"}:ours_peak',
+    found = run_fresh(f'{ROOT / "studies/speed_parts.py"}:ours_peak',
                       dict(checkpoint=None, size=[270, 480], threads=1), threads=1)
-    # Not less than the picture itself.
+    # Not less than the image itself.
     assert 3 * 1920 * 1080 < found['peak_bytes'] < memory.GIB

@@ -82,7 +82,7 @@ def test_what_is_the_same_for_all_tiles_does_not_count_for_each_pixel():
 def peaks_here(limit: float, backends: list[str]) -> dict:
     """Measured peaks of calls within ``limit`` GiB, and of one without tiles, bytes.
 
-    A network whose maps, not libraries or the picture, take the memory.
+    A network whose maps, not libraries or the image, take the memory.
     """
     torch.manual_seed(0)
     net = SRDenseNet(mid_channels=128, num_blocks=1, num_layers=1, growth_rate=4,

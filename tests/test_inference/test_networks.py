@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from run_tools_here import call_tool
 
 from srdensenet_mm.checkpoints import publish_checkpoint, save_network
-from srdensenet_mm.engine.config_files import resolve_config
+from srdensenet_mm.config.reading import resolve_config
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.export import export_checkpoint
 from srdensenet_mm.inference import Upscaler
@@ -47,7 +47,7 @@ def write_model(config, path):
 
 
 def predicted(model, image):
-    """What MMagic makes, in BGR, of a picture (H, W, 3) BGR that its pipelines load as RGB."""
+    """What MMagic makes, in BGR, of an image (H, W, 3) BGR that its pipelines load as RGB."""
     sample = DataSample(metainfo=dict(img_channel_order='RGB', gt_channel_order='RGB'))
     # As floats: of integers that nothing normalizes, its EDSR would subtract a mean cut to 0.
     inputs = torch.from_numpy(image[..., ::-1].astype(np.float32)).permute(2, 0, 1)
@@ -88,7 +88,7 @@ def test_an_installed_config(tmp_path):
     assert np.abs(upscaler(image) - predicted(model, image)).max() <= 0.51
 
 
-# Two ways to say how pictures are loaded, of which neither is at the top of the config.
+# Two ways to say how images are loaded, of which neither is at the top of the config.
 INLINE = """
 model = dict(
     type='BaseEditModel', pixel_loss=dict(type='L1Loss'),

@@ -27,7 +27,7 @@ def site(tmp_path_factory):
 
 
 def fitted(channels, folder):
-    """A network after a few steps on a picture, so that its own looks like one."""
+    """A network after a few steps on an image, so that its own looks like one."""
     torch.manual_seed(0)
     net = SRDenseNet(in_channels=channels, out_channels=channels, **SMALL)
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
@@ -50,7 +50,7 @@ def psnr_of_luma(path, reference, border=4):
 
 @pytest.mark.parametrize('recipe, channels', [
     ('srdensenet_x4_div2k', 1), ('srdensenet_rgb_x4_div2k', 3)])
-def test_pictures_have_the_score_of_the_test(
+def test_images_have_the_score_of_the_test(
         site, tmp_path, monkeypatch, config_as_it_is, recipe, channels):
     monkeypatch.chdir(site)
     checkpoint, set5 = tmp_path / 'net.pth', site / 'data' / 'Set5'

@@ -1,11 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Tiles against the whole picture."""
+"""Tiles against the whole image."""
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srdensenet_mm.inference.reach import reach
+from srdensenet_mm.inference.receptive_field import receptive_field
 from srdensenet_mm.inference.tiling import (
     cheapest_grid,
     fixed_grid,
@@ -29,13 +29,13 @@ def network(**kwargs):
     return net
 
 
-def picture(height, width, channels=1, n=1):
+def image(height, width, channels=1, n=1):
     generator = torch.Generator().manual_seed(height * 1000 + width)
     return torch.rand(n, channels, height, width, generator=generator)
 
 
 def tiled(function, inputs, grid, scale, batch_size=1):
-    """Pictures put together from tiles, one after the other."""
+    """Images put together from tiles, one after the other."""
     height, width = inputs.shape[-2:]
     whole = []
     for one in inputs.split(1):
@@ -61,12 +61,12 @@ def assert_same(found, expected):
 @pytest.mark.parametrize('feature_level', ['all', 'hl', 'h'])
 @pytest.mark.parametrize('scale', [2, 3, 4, 8])
 @torch.no_grad()
-def test_tiles_make_the_whole_picture(scale, feature_level, deconv_kernel):
+def test_tiles_make_the_whole_image(scale, feature_level, deconv_kernel):
     net = network(
         upscale_factor=scale, feature_level=feature_level, deconv_kernel=deconv_kernel)
-    overlap = reach(net)
+    overlap = receptive_field(net)
     for height, width in SIZES:
-        inputs = picture(height, width)
+        inputs = image(height, width)
         whole = net(inputs)
         for tile, batch in ((5, 1), (8, 3)):
             grid = fixed_grid(height, width, tile, overlap)
@@ -77,10 +77,10 @@ def test_tiles_make_the_whole_picture(scale, feature_level, deconv_kernel):
 
 
 @torch.no_grad()
-def test_colour_and_several_pictures():
+def test_colour_and_several_images():
     net = network(in_channels=3, out_channels=3, upscale_factor=2)
-    inputs = picture(33, 45, channels=3, n=2)
-    grid = fixed_grid(33, 45, 6, reach(net))
+    inputs = image(33, 45, channels=3, n=2)
+    grid = fixed_grid(33, 45, 6, receptive_field(net))
     assert len(grid) > 9
     assert_same(tiled(net, inputs, grid, 2, 4), net(inputs))
 
@@ -89,9 +89,9 @@ def test_colour_and_several_pictures():
 def test_the_default_network():
     torch.manual_seed(0)
     net = SRDenseNet(upscale_factor=2).eval()
-    overlap = reach(net)
+    overlap = receptive_field(net)
     assert overlap == 66
-    inputs = picture(3, 2 * overlap + 12)
+    inputs = image(3, 2 * overlap + 12)
     grid = fixed_grid(3, 2 * overlap + 12, 4, overlap)
     assert len(grid) == 3
     assert_same(tiled(net, inputs, grid, 2), net(inputs))
@@ -101,8 +101,8 @@ def test_the_default_network():
 def test_one_pixel_less_overlap_is_not_exact():
     for kernel in (2, 3):
         net = network(deconv_kernel=kernel, upscale_factor=2).double()
-        overlap = reach(net)
-        inputs = picture(12, 61).double()
+        overlap = receptive_field(net)
+        inputs = image(12, 61).double()
         whole = net(inputs)
         exact, less = (
             (tiled(net, inputs, fixed_grid(12, 61, 5, size), 2) - whole).abs().max()
@@ -170,7 +170,7 @@ def test_tiles_go_through_in_batches():
         shapes.append(tuple(batch.shape))
         return batch.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
-    inputs = picture(10, 30)
+    inputs = image(10, 30)
     grid = fixed_grid(10, 30, 6, 1)
     parts = list(run_tiles(double, grid, 2, lambda rows, cols: inputs[..., rows, cols], 4))
     assert len(parts) == len(grid) == 10

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Pictures through the Upscaler, against the network and OpenCV."""
+"""Images through the Upscaler, against the network and OpenCV."""
 import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.inference import Upscaler
 from srdensenet_mm.inference.upscaler import memory
 from srdensenet_mm.models import SRDenseNet
-from srdensenet_mm.models.luma import upscale_through_luma
+from srdensenet_mm.models.colour import upscale_through_luma
 
 SMALL = dict(mid_channels=6, num_blocks=2, num_layers=2, growth_rate=3, bottleneck_channels=6)
 
@@ -42,7 +42,7 @@ def through_luma(net, bgr):
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
 @pytest.mark.parametrize('scale', [2, 3, 4, 8])
-def test_a_colour_picture(tmp_path, scale, dtype):
+def test_a_colour_image(tmp_path, scale, dtype):
     net = network(upscale_factor=scale)
     save_network(net, tmp_path / 'net.pth')
     image = noise(11, 13, 3, dtype=dtype)
@@ -57,7 +57,7 @@ def test_a_colour_picture(tmp_path, scale, dtype):
 
 @pytest.mark.parametrize('shape', [(33, 41, 3), (33, 41), (33, 41, 1), (33, 41, 4), (1, 60, 3)])
 @pytest.mark.parametrize('colour', ['y', 'rgb'])
-def test_tiles_make_the_same_picture(shape, colour):
+def test_tiles_make_the_same_image(shape, colour):
     channels = 1 if colour == 'y' else 3
     net = network(in_channels=channels, out_channels=channels, upscale_factor=3)
     image = noise(*shape, dtype=np.uint16)
@@ -84,12 +84,12 @@ def test_gray_is_gray_colour():
     assert np.abs(colour - upscaler(gray)[..., None]).max() <= 1
 
 
-def test_a_small_picture_needs_no_reach(monkeypatch):
+def test_a_small_image_needs_no_reach(monkeypatch):
     # A probe of seconds with large networks that are not ours.
     def probe(*_):
         raise AssertionError('was probed')
 
-    monkeypatch.setattr('srdensenet_mm.inference.upscaler.reach', probe)
+    monkeypatch.setattr('srdensenet_mm.inference.upscaler.receptive_field', probe)
     for kwargs in (dict(), dict(tile=0), dict(tile=8, overlap=2)):
         assert Upscaler(network(), device='cpu', **kwargs)(noise(20, 20)).shape == (80, 80)
 
@@ -114,7 +114,7 @@ def test_memory_decides_on_tiles(monkeypatch):
     assert len(fewer) > 1
 
 
-def test_the_order_of_pictures_decides_on_nothing():
+def test_the_order_of_images_decides_on_nothing():
     net = SRDenseNet().eval()
     limit, small, large = 0.3, (120, 120), (1600, 1600)
 
@@ -224,13 +224,13 @@ def test_bad_arguments(kwargs, message):
 @pytest.mark.parametrize('image, message', [
     (None, 'NumPy'), (np.zeros((4, 4, 3), np.float32), 'float32'),
     (np.zeros((4, 4, 2), np.uint8), 'shape'), (np.zeros((0, 4, 3), np.uint8), 'empty')])
-def test_no_picture(image, message):
+def test_no_image(image, message):
     with pytest.raises(UserError, match=message):
         Upscaler(network(), device='cpu')(image)
 
 
-class _MeanOverThePicture(torch.nn.Module):
-    """What tracing makes a constant of: the traced picture's number of pixels."""
+class _MeanOverTheImage(torch.nn.Module):
+    """What tracing makes a constant of: the traced image's number of pixels."""
 
     in_channels = 3
 
@@ -243,9 +243,9 @@ class _MeanOverThePicture(torch.nn.Module):
 def test_a_graph_that_computes_something_else_is_refused(backend):
     pytest.importorskip('onnx')
     pytest.importorskip(backend)
-    Upscaler(_MeanOverThePicture(), device='cpu')
+    Upscaler(_MeanOverTheImage(), device='cpu')
     with pytest.raises(UserError, match=f'backend={backend}: computes something else than _Mean'):
-        Upscaler(_MeanOverThePicture(), device='cpu', backend=backend)
+        Upscaler(_MeanOverTheImage(), device='cpu', backend=backend)
 
 
 def test_an_engine_that_lacks_memory_gets_smaller_tiles(monkeypatch):
@@ -291,7 +291,7 @@ def test_openvino_without_memory_does_not_pass_off_the_last_result(monkeypatch):
 
 
 @pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
-def test_backends_make_the_same_picture(backend):
+def test_backends_make_the_same_image(backend):
     pytest.importorskip('onnx')
     pytest.importorskip(backend)
     net, image = network(), noise(23, 31, 3)

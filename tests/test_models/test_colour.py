@@ -7,7 +7,7 @@ from mmcv.image import rgb2ycbcr, ycbcr2rgb
 from srdensenet_mm.models.colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 
 
-def _picture(seed=0):
+def _image(seed=0):
     return np.random.default_rng(seed).random((6, 5, 3), dtype=np.float32)
 
 
@@ -23,23 +23,23 @@ def test_values_of_the_standard():
 
 def test_equals_mmcv():
     """mmcv's functions are those behind MMagic's ``convert_to='Y'``."""
-    picture = _picture()
-    ours = rgb_to_ycbcr(torch.from_numpy(picture).permute(2, 0, 1) * 255)
-    theirs = torch.from_numpy(rgb2ycbcr(picture)).permute(2, 0, 1) * 255
+    image = _image()
+    ours = rgb_to_ycbcr(torch.from_numpy(image).permute(2, 0, 1) * 255)
+    theirs = torch.from_numpy(rgb2ycbcr(image)).permute(2, 0, 1) * 255
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
-    torch.testing.assert_close(rgb_to_y(torch.from_numpy(picture).permute(2, 0, 1) * 255),
+    torch.testing.assert_close(rgb_to_y(torch.from_numpy(image).permute(2, 0, 1) * 255),
                                ours[:1])
-    back = torch.from_numpy(ycbcr2rgb(rgb2ycbcr(picture))).permute(2, 0, 1) * 255
+    back = torch.from_numpy(ycbcr2rgb(rgb2ycbcr(image))).permute(2, 0, 1) * 255
     torch.testing.assert_close(ycbcr_to_rgb(ours), back, atol=5e-2, rtol=0)
 
 
 def test_round_trip():
-    rgb = torch.from_numpy(_picture(1)).permute(2, 0, 1)[None] * 255
+    rgb = torch.from_numpy(_image(1)).permute(2, 0, 1)[None] * 255
     torch.testing.assert_close(ycbcr_to_rgb(rgb_to_ycbcr(rgb)), rgb, atol=1e-3, rtol=0)
 
 
 def test_autocast_does_not_coarsen():
-    rgb = torch.from_numpy(_picture(2)).permute(2, 0, 1)[None] * 255
+    rgb = torch.from_numpy(_image(2)).permute(2, 0, 1)[None] * 255
     with torch.autocast('cpu', torch.bfloat16):
         assert torch.equal(rgb_to_y(rgb), rgb_to_y(rgb.clone()))
         luma = rgb_to_y(rgb)

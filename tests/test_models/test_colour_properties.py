@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""The colour conversion for any 8-bit picture."""
+"""The colour conversion for any 8-bit image."""
 import mmcv
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from srdensenet_mm.models.colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 
-PICTURES = st.tuples(st.integers(1, 8), st.integers(1, 8)).flatmap(
+IMAGES = st.tuples(st.integers(1, 8), st.integers(1, 8)).flatmap(
     lambda sides: hnp.arrays(np.uint8, (*sides, 3)))
 
 
@@ -17,17 +17,17 @@ def to_batch(image):
     return torch.from_numpy(image.transpose(2, 0, 1).copy())[None].float()
 
 
-@given(PICTURES)
+@given(IMAGES)
 @settings(max_examples=80, deadline=None)
 def test_round_trip(image):
     rgb = to_batch(image)
     back = ycbcr_to_rgb(rgb_to_ycbcr(rgb))
     assert (back - rgb).abs().max() < 1e-3
-    # What matters in the end: the 8-bit picture comes back.
+    # What matters in the end: the 8-bit image comes back.
     np.testing.assert_array_equal(back.round().clamp(0, 255)[0].numpy().transpose(1, 2, 0), image)
 
 
-@given(PICTURES)
+@given(IMAGES)
 @settings(max_examples=80, deadline=None)
 def test_equals_the_metrics_conversion(image):
     """mmcv's, which MMagic's PSNR(convert_to='Y') uses."""

@@ -39,7 +39,7 @@ def _batch(*pairs):
     for _, high in pairs:
         sample = DataSample(gt_img=high)
         sample.set_metainfo(dict(img_channel_order=order, gt_channel_order=order,
-                                 gt_path='pictures/one.png'))
+                                 gt_path='images/one.png'))
         samples.append(sample)
     return dict(inputs=[low for low, _ in pairs], data_samples=samples)
 
@@ -59,8 +59,8 @@ def test_loss_is_on_luma():
     data = model.data_preprocessor(_batch((low, high)), training=True)
     loss = model(**data, mode='loss')['loss']
 
-    def luma(picture):  # by mmcv, on numpy
-        return rgb2ycbcr(picture.permute(1, 2, 0).numpy().astype(np.float32) / 255)[..., 0]
+    def luma(image):  # by mmcv, on numpy
+        return rgb2ycbcr(image.permute(1, 2, 0).numpy().astype(np.float32) / 255)[..., 0]
 
     expected = np.abs(luma(low).repeat(4, 0).repeat(4, 1) - luma(high)).mean()
     assert loss.item() == pytest.approx(expected, abs=1e-5)
@@ -121,8 +121,8 @@ def test_mmagics_psnr_on_y_sees_the_networks_luma():
     metric = PSNR(crop_border=4, convert_to='Y')
     metric.process(None, [sample.to_dict()])
 
-    def luma(picture):
-        bgr = picture.permute(1, 2, 0).numpy()[..., ::-1].astype(np.float32) / 255
+    def luma(image):
+        bgr = image.permute(1, 2, 0).numpy()[..., ::-1].astype(np.float32) / 255
         return bgr2ycbcr(bgr, y_only=True) * 255
 
     error = luma(low).repeat(4, 0).repeat(4, 1) - luma(high)
@@ -151,8 +151,8 @@ def test_mmagics_visualizer_takes_the_predictions(tmp_path):
     visualizer.add_datasample(sample, step=1)
     written = list(tmp_path.rglob('*.png'))
     assert len(written) == 1
-    picture = cv2.imread(str(written[0]))
-    assert picture.shape[:2] == (24, 28 + 7 + 28)  # HR, LR, prediction
+    image = cv2.imread(str(written[0]))
+    assert image.shape[:2] == (24, 28 + 7 + 28)  # HR, LR, prediction
 
 
 def test_mmagics_inferencer_upscales_a_file(tmp_path):

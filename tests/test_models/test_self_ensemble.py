@@ -16,11 +16,11 @@ def test_average_of_eight():
     inputs = torch.rand(2, 1, 7, 10)
     # By numpy, with the transposition instead of rotations.
     total = np.zeros((2, 1, 21, 30))
-    picture = inputs.numpy()
+    image = inputs.numpy()
     for transpose in (False, True):
         for rows in (1, -1):
             for cols in (1, -1):
-                seen = picture[..., ::rows, ::cols]
+                seen = image[..., ::rows, ::cols]
                 seen = seen.swapaxes(-1, -2) if transpose else seen
                 out = net(torch.from_numpy(seen.copy())).numpy()
                 out = out.swapaxes(-1, -2) if transpose else out
@@ -32,7 +32,7 @@ def test_average_of_eight():
 
 
 @torch.no_grad()
-def test_flipped_pictures_give_flipped_results():
+def test_flipped_images_give_flipped_results():
     torch.manual_seed(0)
     both = self_ensemble(SRDenseNet(upscale_factor=2, **SMALL).eval())
     inputs = torch.rand(1, 1, 6, 9)

@@ -109,8 +109,8 @@ def test_odd_sizes_and_single_pixels():
         torch.testing.assert_close(net(x), plain(x), atol=1e-5, rtol=1e-5)
 
 
-def test_large_pictures_go_through_the_tail_in_pieces(monkeypatch):
-    from srdensenet_mm.models import pixelwise_tail
+def test_large_images_go_through_the_tail_in_pieces(monkeypatch):
+    from srdensenet_mm.models.fused import tail as pixelwise_tail
     net, plain = _pair(**SMALL)
     monkeypatch.setattr(pixelwise_tail, '_PIECE_BYTES', 7000)
     x = torch.rand(2, 1, 13, 11)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from srdensenet_mm import cli, recipes
+from srdensenet_mm import cli
+from srdensenet_mm.config import recipes
 from srdensenet_mm.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -97,7 +97,7 @@ def test_metadata(site):
 
 
 def test_list_copy_and_train_in_an_empty_folder(site, tmp_path):
-    """Nothing but the wheel and pictures: recipes by name, from the copy in the wheel."""
+    """Nothing but the wheel and images: recipes by name, from the copy in the wheel."""
     write_layout(tmp_path / 'data')
     environment = {'PYTHONPATH': str(site), 'OMP_NUM_THREADS': '1'}
     command = (sys.executable, '-m', 'srdensenet_mm')

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from image_corpus import as_nobody, make_rgb, write, write_bad, write_good
 from mmengine.config import Config
-from picture_corpus import as_nobody, make_rgb, write, write_bad, write_good
 from run_tools_here import call_tool, refused, unique_name
 
 from srdensenet_mm.datasets import matlab_bicubic, read_rgb
@@ -36,7 +36,7 @@ def quick(monkeypatch):
 
 
 def write_config(path, **changes):
-    """A recipe of the smallest sizes: LR folders LR, GT folders GT, HR pictures in HR."""
+    """A recipe of the smallest sizes: LR folders LR, GT folders GT, HR images in HR."""
     folder = path.parent
     load = [dict(type='LoadImageFromFile', key=key, color_type='color', channel_order='rgb')
             for key in ('img', 'gt')]
@@ -354,13 +354,13 @@ def spoil_pair(kind, place):
     if kind == 'empty folder':
         for path in (place / 'LR').iterdir():
             path.unlink()
-        return f'{place}/LR holds no picture|LR/bild 0.png: there is no such file, the twin of'
+        return f'{place}/LR holds no image|LR/bild 0.png: there is no such file, the pair of'
     if kind == 'no LR':
         lr.unlink()
-        return f'{lr}: there is no such file, the twin of {gt}'
+        return f'{lr}: there is no such file, the pair of {gt}'
     if kind == 'no GT':
         gt.unlink()
-        return f'{gt}: there is no such file, the twin of {lr}'
+        return f'{gt}: there is no such file, the pair of {lr}'
     if kind == 'LR size':
         write(lr, make_rgb(height=12, width=16))
         return f'{lr}: 16x12 pixels is not 1/4 of its GT, {gt}: 60x48'
@@ -375,10 +375,10 @@ def spoil_pair(kind, place):
         noise = np.random.default_rng(0).integers(0, 256, (48, 60, 3), np.uint8)
         content = write(gt, noise).read_bytes()
         gt.write_bytes(content[:len(content) // 2])
-        return f'{gt}: is no picture that OpenCV reads, or is damaged'
+        return f'{gt}: is no image that OpenCV reads, or is damaged'
     if kind == 'text':
-        gt.write_text('no picture')
-        return f'{gt}: is no picture'
+        gt.write_text('no image')
+        return f'{gt}: is no image'
     if kind == 'zero bytes':
         lr.write_bytes(b'')
         return f'{lr}: is empty'
@@ -413,7 +413,7 @@ def test_a_set_that_holds_its_lr_folders_is_scored(place):
 
 
 @pytest.mark.parametrize('name', ['{}/more.webp', '{}/below/more.png'])
-def test_no_picture_of_a_test_set_is_left_out(place, name):
+def test_no_image_of_a_test_set_is_left_out(place, name):
     for folder in ('LR', 'GT'):
         (place / folder / 'below').mkdir()
         path = place / name.format(folder)
@@ -481,8 +481,8 @@ def test_another_scope_trains(place):
     assert 'bild' in refused('train', *arguments(place))
 
 
-def test_every_sort_of_picture_is_scored(place):
-    """What a twin holds is read as MMagic reads it; GT of equal content scores the same."""
+def test_every_sort_of_image_is_scored(place):
+    """What a pair holds is read as MMagic reads it; GT of equal content scores the same."""
     good = write_good(place / 'corpus')
     for folder in ('LR', 'GT'):
         shutil.rmtree(place / folder)
@@ -509,7 +509,7 @@ def test_a_wide_panorama_is_scored_and_trained_on(place):
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_bad_pictures_in_a_training_folder(place, workers):
+def test_bad_images_in_a_training_folder(place, workers):
     write(place / 'HR/good.png', make_rgb())
     bad = write_bad(place / 'all bad')
     for path, reason in bad.items():
@@ -523,7 +523,7 @@ def test_bad_pictures_in_a_training_folder(place, workers):
         assert_nothing_written(place)
 
 
-def test_bad_pictures_are_skipped(place):
+def test_bad_images_are_skipped(place):
     write(place / 'HR/good.png', make_rgb())
     write_bad(place / 'HR/bad')
     status, _, err = call_tool('train', *arguments(place),
@@ -538,7 +538,7 @@ def test_folders_to_train_on(place):
     line = refused('train', *arguments(place))
     assert f'{place}/HR: no such folder' in line
     (place / 'HR').mkdir()
-    assert f'{place}/HR: holds no picture' in refused('train', *arguments(place))
+    assert f'{place}/HR: holds no image' in refused('train', *arguments(place))
     # A loop of links is entered once.
     write(place / 'HR/x.png', make_rgb())
     (place / 'HR/again').symlink_to(place / 'HR')
@@ -567,7 +567,7 @@ def test_what_may_not_be_read():
 
 
 @pytest.mark.parametrize('folder, reason', [
-    ('missing', 'no such folder'), ('empty', 'holds no picture'), ('file', 'no such folder')])
+    ('missing', 'no such folder'), ('empty', 'holds no image'), ('file', 'no such folder')])
 def test_prepare_refuses_folders(tmp_path, folder, reason):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'file').write_text('x')
@@ -576,13 +576,13 @@ def test_prepare_refuses_folders(tmp_path, folder, reason):
     assert not (tmp_path / 'out').exists()
 
 
-def test_prepare_names_every_bad_picture(tmp_path):
+def test_prepare_names_every_bad_image(tmp_path):
     good, bad = write_good(tmp_path / 'hr'), write_bad(tmp_path / 'hr/bad')
     (tmp_path / 'hr/loop').symlink_to(tmp_path / 'hr')
     status, out, err = call_tool('prepare_dataset', tmp_path / 'hr', tmp_path / 'out', '--scales',
                                  '4')
     assert status == 1
-    assert f'{len(good)} pictures written, 0 were up to date, {len(bad)} failed' in out
+    assert f'{len(good)} images written, 0 were up to date, {len(bad)} failed' in out
     lines = [line for line in err.splitlines() if line.startswith('failed: ')]
     for path, reason in bad.items():
         assert len([line for line in lines if str(path) in line and reason in line]) >= 1

@@ -71,7 +71,7 @@ def test_two_nodes_train_together(trained):
     assert torch.load(folder / 'work/iter_4.pth', weights_only=True)['state_dict']
 
 
-def test_dist_test_scores_pictures_that_do_not_divide(trained):
+def test_dist_test_scores_images_that_do_not_divide(trained):
     folder, config = trained
     checkpoint, out = folder / 'work/iter_4.pth', folder / 'scores.json'
     status, output = finish(start('dist_test.sh', config, checkpoint, 2, '--out', out,

@@ -1,4 +1,4 @@
-# DIV2K in MMagic's conventional layout: sub-images of the 800 training pictures and the list of
+# DIV2K in MMagic's conventional layout: sub-images of the 800 training images and the list of
 # them, as MMagic's recipes for EDSR and RDN use them. At x4; div2k_x2.py and its like change that.
 train_dataloader = dict(
     batch_size=16,

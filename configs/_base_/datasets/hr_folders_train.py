@@ -1,4 +1,4 @@
-# Training pairs made on the fly from folders of HR pictures. At x4; hr_folders_x2.py and its like
+# Training pairs made on the fly from folders of HR images. At x4; hr_folders_x2.py and its like
 # change that.
 gt_patch_size = 96
 train_pipeline = [

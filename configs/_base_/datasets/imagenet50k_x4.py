@@ -1,4 +1,4 @@
-# Random 100x100 patches of ImageNet's pictures; validation and tests as everywhere.
+# Random 100x100 patches of ImageNet's images; validation and tests as everywhere.
 _base_ = './hr_folders_x4.py'
 
 gt_patch_size = 100

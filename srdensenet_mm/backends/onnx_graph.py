@@ -1,0 +1,111 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""From a network to an ONNX graph that takes images of any size."""
+import io
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from srdensenet_mm.errors import UserError
+
+from .optional_packages import import_optional
+from .probing import channels_of
+
+INPUT, OUTPUT = 'input', 'output'
+# 13 is the first with quantisation of single channels; the newest is the last
+# that torch's TorchScript exporter writes.
+OPSETS = range(13, 21)
+DEFAULT_OPSET = 17
+# Height and width that the network is traced with: different, so that a mix-up
+# of the two would show, and odd, so that nothing can rely on even ones.
+_TRACED = (13, 17)
+
+
+def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:
+    """Write a network as an ONNX model with dynamic batch, height and width.
+
+    Args:
+        network (nn.Module): Maps float32 (N, C, H, W) to (N, C', s*H, s*W); on
+            the CPU and in eval mode. It may choose another form of itself for
+            the graph by ``torch.jit.is_tracing()``.
+        opset (int): Version of ONNX's operators, 13 to 20. Defaults to 17.
+
+    Returns:
+        bytes: The serialised model; its input is named ``input``, its output
+        ``output``.
+
+    Raises:
+        UserError: The package onnx is missing, the opset is not supported, or
+            the network cannot be exported.
+    """
+    if opset not in OPSETS:
+        raise UserError(f'opset={opset!r} is not supported: '
+                        f'choose one of {OPSETS.start} to {OPSETS.stop - 1}')
+    onnx = import_optional('onnx')
+    example = torch.zeros(1, channels_of(network), *_TRACED, dtype=torch.float32)
+    buffer = io.BytesIO()
+    try:
+        # What tracing warns of, values that it takes for constants, would show
+        # at other sizes than the traced one, where whoever uses the graph
+        # compares it with torch. The exporter by tracing is deprecated, but the
+        # newer one needs onnxscript and writes a graph of no other operations.
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter('ignore', torch.jit.TracerWarning)
+            warnings.simplefilter('ignore', DeprecationWarning)
+            warnings.simplefilter('ignore', UserWarning)
+            torch.onnx.export(
+                network, (example, ), buffer,
+                dynamo=False,
+                opset_version=opset,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_axes={
+                    INPUT: {0: 'batch', 2: 'height', 3: 'width'},
+                    OUTPUT: {0: 'batch', 2: 'scaled_height', 3: 'scaled_width'},
+                })
+    except Exception as error:  # of many kinds, by what the network does
+        reason = ' '.join(str(error).split()[:30])
+        raise UserError(f'{type(network).__name__} cannot be exported with opset {opset} '
+                        f'({type(error).__name__}: {reason})') from error
+    proto = onnx.load_from_string(buffer.getvalue())
+    # The exporter takes the channels of what has been added up for a size that may change.
+    with torch.no_grad():
+        channels = network(example).size(1)
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = channels
+    return proto.SerializeToString()
+
+
+def folded(model: bytes) -> bytes:
+    """Compute once what depends on no input, and drop what computes nothing.
+
+    The exporter leaves the way from a network's weights to the matrices of its
+    products in the graph; whoever stores the weights in fewer bits must find
+    the matrices.
+
+    Args:
+        model (bytes): A model of :func:`to_onnx`.
+
+    Returns:
+        bytes: The same function in fewer nodes, all of them ONNX's own.
+
+    Raises:
+        UserError: onnxruntime is not installed.
+    """
+    ort = import_optional('onnxruntime')
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'folded.onnx'
+        options.optimized_model_filepath = str(path)
+        ort.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+        onnx = import_optional('onnx')
+        proto = onnx.load(str(path))
+    # It declares its own operators, whether there are any or not.
+    used = {node.domain for node in proto.graph.node}
+    for i in reversed(range(len(proto.opset_import))):
+        if proto.opset_import[i].domain not in used:
+            del proto.opset_import[i]
+    return proto.SerializeToString()

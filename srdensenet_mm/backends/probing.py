@@ -1,0 +1,37 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""What a network is, found out by looking at it and by running it."""
+import torch
+from torch import Tensor, nn
+
+from srdensenet_mm.errors import UserError
+
+
+def channels_of(network: nn.Module) -> int:
+    """Channels that a network reads."""
+    known = getattr(network, 'in_channels', None)
+    if known is not None:
+        return known
+    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    return first.in_channels if first is not None else 3
+
+
+def find_scale(network: nn.Module, channels: int) -> int:
+    """How much a network upscales, found by running it.
+
+    Raises:
+        UserError: It does not upscale images of so many channels.
+    """
+    inputs = torch.zeros(1, channels, 16, 24, dtype=torch.float32)
+    try:
+        with torch.no_grad():
+            out = network(inputs)
+    except Exception as error:  # a network that wants more than an image
+        raise UserError(f'{type(network).__name__} does not upscale an image of {channels} '
+                        f'channels: {error}') from error
+    if isinstance(out, Tensor) and out.dim() == 4 and out.size(1) == channels:
+        scale = out.size(-1) // 24
+        if scale >= 1 and out.shape[-2:] == (16 * scale, 24 * scale):
+            return scale
+    raise UserError(f'{type(network).__name__} does not upscale images: it made '
+                    f'{tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__} of '
+                    f'{tuple(inputs.shape)}')

@@ -1,0 +1,197 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""What takes part in a benchmark: bicubic, and models from MMagic-style configs."""
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from srdensenet_mm.checkpoints.fitting import load_for_test
+from srdensenet_mm.config.reading import read_config, resolve_config, without_perceptual_loss
+from srdensenet_mm.config.type_name import type_name
+from srdensenet_mm.errors import UserError
+
+from . import backends
+from .results import HIGH_RESOLUTION
+
+BICUBIC = 'bicubic'
+# The image that a model is first tried with, LR pixels.
+_TRIAL = 24
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One line of the table, before anything is built.
+
+    Attributes:
+        name (str): Its name in the table.
+        config (str): A config file or ``package::path``.
+        checkpoint (str, optional): Without one, the weights are random.
+        backend (str): What runs the network, see :mod:`.backends`.
+    """
+    name: str
+    config: str
+    checkpoint: str | None = None
+    backend: str = backends.TORCH
+
+
+@dataclass
+class Entry:
+    """A model, ready to run.
+
+    Attributes:
+        spec (Spec): What it was built from.
+        model (nn.Module): An MMagic editing model in eval mode.
+        upscale_factor (int): Found by trying.
+        in_channels (int): Channels that its network reads.
+        generator (nn.Module): The network as torch has it, whatever the
+            backend: what parameters and multiply-adds are counted of.
+    """
+    spec: Spec
+    model: nn.Module
+    upscale_factor: int
+    in_channels: int
+    generator: nn.Module = field(repr=False)
+
+    def upscale(self, rgb: Tensor) -> Tensor:
+        """Upscale a batch, colour conversion included.
+
+        Args:
+            rgb (Tensor): (N, 3, H, W) on the model's device, float, 0..1.
+
+        Returns:
+            Tensor: (N, 3, s*H, s*W).
+        """
+        with torch.no_grad():
+            return self.model(rgb, mode='tensor')
+
+
+def parse_specs(texts: Sequence[str],
+                run_by: Sequence[str] = (backends.TORCH,),
+                device: str | torch.device = 'cpu') -> list[Spec]:
+    """Read the command line's ``CONFIG[=CHECKPOINT]``.
+
+    Args:
+        texts (Sequence[str]): One for each model.
+        run_by (Sequence[str]): Backends, see :func:`.backends.choices`. Models
+            other than SRDenseNets are run by torch in fp32 alone.
+        device (str | torch.device): Where they run.
+
+    Returns:
+        list[Spec]: A line for each model and backend, with unique names.
+
+    Raises:
+        UserError: A config or a checkpoint is missing, or a backend is not
+            known or not installed.
+    """
+    for backend in run_by:
+        backends.check(backend, device)
+    specs: list[Spec] = []
+    for text in texts:
+        config, checkpoint = _split(text)
+        resolve_config(config)
+        if checkpoint == '':
+            raise UserError(f'{text}: no checkpoint after "=", write CONFIG=CHECKPOINT or CONFIG')
+        if checkpoint and '://' not in checkpoint and not Path(checkpoint).is_file():
+            raise UserError(f'{checkpoint}: there is no such checkpoint')
+        ours = is_ours(read_config(config))
+        for backend in run_by if ours else (backends.TORCH,):
+            name = Path(config.rpartition('::')[2]).stem
+            if backend != backends.TORCH:
+                name = f'{name} ({backend})'
+            specs.append(Spec(_unique(name, specs), config, checkpoint or None, backend))
+    return specs
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """``CONFIG[=CHECKPOINT]`` apart, at the first "=" behind a config: its path may have some."""
+    if Path(text).is_file():
+        return text, None
+    for found in re.finditer('=', text):
+        config = text[:found.start()]
+        if '::' in config or Path(config).is_file():
+            return config, text[found.end():]
+    config, equals, checkpoint = text.partition('=')
+    return config, checkpoint if equals else None
+
+
+def is_ours(cfg) -> bool:
+    """Whether a config's network is an SRDenseNet."""
+    return type_name(((cfg.get('model') or {}).get('generator') or {}).get('type')) == 'SRDenseNet'
+
+
+def _unique(name: str, specs: Sequence[Spec]) -> str:
+    taken = {spec.name for spec in specs} | {BICUBIC, HIGH_RESOLUTION}
+    candidate, number = name, 2
+    while candidate in taken:
+        candidate, number = f'{name} #{number}', number + 1
+    return candidate
+
+
+def build(spec: Spec, device: str | torch.device = 'cpu') -> Entry:
+    """Build a model, load its weights and try it.
+
+    Raises:
+        UserError: The config has no model that upscales an RGB image, or the
+            checkpoint cannot be read or does not fit.
+    """
+    from mmagic.registry import MODELS
+    cfg = read_config(spec.config)
+    init_default_scope(cfg.get('default_scope') or 'mmagic')
+    if not cfg.get('model'):
+        raise UserError(f'{spec.config}: has no "model"')
+    try:
+        model = MODELS.build(without_perceptual_loss(cfg.model))
+    except Exception as error:  # whatever the config's modules raise
+        raise UserError(f'{spec.config}: its model cannot be built: {error}') from error
+    if not isinstance(getattr(model, 'generator', None), nn.Module):
+        raise UserError(f'{spec.config}: {type(model).__name__} has no network "generator", as '
+                        "MMagic's super-resolution models have")
+    if spec.checkpoint:
+        load_for_test(model, spec.checkpoint)
+    model = model.to(device).eval()
+    factor, channels = _try(model, spec, device)
+    generator = model.generator
+    if spec.backend != backends.TORCH:
+        try:
+            model.generator = backends.wrap(generator, spec.backend)
+        except UserError as error:
+            raise UserError(f'{spec.config}: {error}') from error
+    return Entry(spec, model, factor, channels, generator)
+
+
+def _try(model: nn.Module, spec: Spec, device: str | torch.device) -> tuple[int, int]:
+    """The upscale factor and the channels that the network reads."""
+    read: list[Any] = []
+    hook = model.generator.register_forward_pre_hook(lambda _, args: read.append(args[0].shape))
+    try:
+        with torch.no_grad():
+            out = model(torch.rand(1, 3, _TRIAL, _TRIAL, device=device), mode='tensor')
+        factor, rest = divmod(out.shape[-1], _TRIAL)
+        if rest or out.shape != (1, 3, factor * _TRIAL, factor * _TRIAL):
+            raise ValueError(f'gave {tuple(out.shape)} for (1, 3, {_TRIAL}, {_TRIAL})')
+        return factor, read[0][1]
+    except Exception as error:
+        raise UserError(
+            f'{spec.config}: its model does not upscale an RGB image: {error}') from error
+    finally:
+        hook.remove()
+
+
+def common_scale(entries: Sequence[Entry]) -> int:
+    """The upscale factor that all share.
+
+    Raises:
+        UserError: They do not.
+    """
+    first = entries[0]
+    for other in entries[1:]:
+        if other.upscale_factor != first.upscale_factor:
+            raise UserError(
+                f'{other.spec.config}: upscales x{other.upscale_factor}, {first.spec.config} '
+                f'x{first.upscale_factor}; benchmark one scale at a time')
+    return first.upscale_factor

@@ -1,0 +1,48 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import ast
+import re
+
+from mmengine.config import DictAction
+
+# Stands for a blank while MMEngine, which removes blanks, reads a value.
+_BLANK = '\0'
+
+
+class CfgOptions(DictAction):
+    """``--cfg-options KEY=VALUE ...`` as MMEngine reads them, and paths as they are.
+
+    What is a list, a tuple, a dict or a quoted string to Python is just that:
+    ``key="['/my images/a', '/b,c']"``. All else is read by MMEngine's rules
+    (``1e-4``, ``True``, ``a,b``, ``[a,(b,c)]``), but keeps the blanks inside a
+    value. What cannot be read ends the command, with one line.
+    """
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for text in values:
+            key, equals, value = text.partition('=')
+            if not key or not equals:
+                parser.error(f'{option_string} {text}: give KEY=VALUE')
+            try:
+                options[key] = self._read(value.strip())
+            except AssertionError:
+                parser.error(f'{option_string} {text}: its brackets do not match')
+        setattr(namespace, self.dest, options)
+
+    def _read(self, value: str):
+        if value.startswith(('[', '(', '{', '"', "'")):
+            try:
+                read = ast.literal_eval(value)
+            except (SyntaxError, ValueError):
+                value = re.sub(r'\s*([][(),])\s*', r'\1', value)
+            else:
+                if isinstance(read, (list, tuple, dict, str)):
+                    return read
+        return self._with_blanks(self._parse_iterable(value.replace(' ', _BLANK)))
+
+    def _with_blanks(self, read):
+        if isinstance(read, (list, tuple)):
+            return type(read)(map(self._with_blanks, read))
+        if isinstance(read, str):
+            return self._parse_int_float_bool(read.replace(_BLANK, ' ').strip())
+        return read

@@ -1,0 +1,60 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Finding and reading configs, ours and those that other packages ship."""
+import importlib.util
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+
+from srdensenet_mm.errors import UserError
+
+from .recipes import find_recipe, similar_recipes
+
+
+def resolve_config(name: str) -> str:
+    """The path of a config given as a path or as ``package::relative/path.py``.
+
+    Raises:
+        UserError: There is no such file or package.
+    """
+    if '::' not in name:
+        if not Path(name).is_file():
+            similar = [os.path.relpath(find_recipe(one)) for one in similar_recipes(name)]
+            hint = f'; did you mean {" or ".join(similar)}?' if similar else ''
+            raise UserError(f'{name}: no such config file{hint}')
+        return name
+    package, _, relative = name.partition('::')
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # no parent package, or no name of one
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f'{name}: the package {package!r} is not installed')
+    path = Path(spec.submodule_search_locations[0]) / '.mim' / 'configs' / relative
+    if not path.is_file():
+        raise UserError(f'{name}: {package} ships no such config, looked for {path}')
+    return str(path)
+
+
+def read_config(name: str, cfg_options: dict | None = None) -> Config:
+    """Read a config and merge options into it.
+
+    Raises:
+        UserError: The file is missing or is no valid config; the message names
+            it and the reason.
+    """
+    path = resolve_config(name)
+    try:
+        cfg = Config.fromfile(path)
+        if cfg_options:
+            cfg.merge_from_dict(cfg_options)
+    except Exception as error:  # a config is a program: anything can come out of it
+        raise UserError(f'{name}: not a valid config: {type(error).__name__}: {error}') from error
+    return cfg
+
+
+def without_perceptual_loss(model: dict) -> dict:
+    """A model's config without the loss whose network, VGG19, is fetched from the internet."""
+    model = model.copy()
+    model.pop('perceptual_loss', None)
+    return model

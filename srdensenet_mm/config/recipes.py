@@ -1,0 +1,150 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""The recipes that the package ships: listing, finding and copying them.
+
+A wheel carries them in ``srdensenet_mm/.mim/configs``, as OpenMMLab's packages
+do. MMEngine's ``package::config`` form knows a fixed list of packages, to
+which srdensenet_mm does not belong, so ``_base_ =
+'srdensenet_mm::srdensenet_x4_div2k.py'`` fails in a config of one's own. What
+works instead, also in an empty folder with nothing but the wheel installed:
+
+.. code-block:: shell
+
+    srdensenet-mm list                           # the recipes' names
+    srdensenet-mm train srdensenet_x4_div2k      # one by its name, as it is
+    srdensenet-mm copy srdensenet_x4_div2k       # into this folder, to edit
+    srdensenet-mm train srdensenet_x4_div2k.py
+
+A copy brings along the files that the recipe inherits from, at the same places
+relative to it, so that it stays as short and readable as the original.
+"""
+import ast
+import difflib
+from pathlib import Path
+
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.files import atomic_write
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def mim_folder() -> Path:
+    """The folder with ``configs`` and ``tools``.
+
+    Returns:
+        Path: ``.mim`` of the installed package, or the root of the checkout
+        where the package is used from there without having been installed.
+
+    Raises:
+        UserError: There is neither.
+    """
+    for folder in (_PACKAGE / '.mim', _PACKAGE.parent):
+        if (folder / 'configs').is_dir() and (folder / 'tools').is_dir():
+            return folder
+    raise UserError(f'{_PACKAGE} came without its recipes (no {_PACKAGE / ".mim" / "configs"}): '
+                    'install srdensenet_mm again, from its wheel or with pip install -e .')
+
+
+def configs_folder() -> Path:
+    """The folder of the recipes, its links followed."""
+    return (mim_folder() / 'configs').resolve()
+
+
+def list_recipes() -> list[str]:
+    """The names of all recipes, sorted: paths below ``configs`` without ``.py``.
+
+    Parts that recipes share, in ``_base_``, are not among them.
+    """
+    configs = configs_folder()
+    files = (path.relative_to(configs) for path in configs.rglob('*.py'))
+    return sorted(path.with_suffix('').as_posix() for path in files
+                  if not any(part.startswith(('_', '.')) for part in path.parts))
+
+
+def bare_name(name: str) -> str:
+    """A recipe's name as :func:`list_recipes` has it.
+
+    Args:
+        name (str): The same; also with ``.py``, with ``srdensenet_mm::`` in
+            front.
+    """
+    return name.removeprefix('srdensenet_mm::').removesuffix('.py')
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe.
+
+    Args:
+        name (str): See :func:`bare_name`.
+
+    Raises:
+        UserError: There is no such recipe; the message names similar ones.
+    """
+    stem = bare_name(name)
+    if stem in list_recipes():
+        return configs_folder() / f'{stem}.py'
+    similar = similar_recipes(name)
+    hint = f'did you mean {" or ".join(similar)}?' if similar else 'srdensenet-mm list shows them'
+    raise UserError(f'{name}: no such recipe; {hint}')
+
+
+def similar_recipes(name: str) -> list[str]:
+    """The recipes that a mistyped name, or path, may have meant, the most similar first."""
+    try:
+        return difflib.get_close_matches(Path(bare_name(name)).name, list_recipes(), n=3)
+    except UserError:  # the package has come without any
+        return []
+
+
+def copy_recipe(name: str, folder: str | Path = '.') -> list[Path]:
+    """Copy a recipe, and the files that it inherits from, into a folder.
+
+    Args:
+        name (str): See :func:`bare_name`.
+        folder (str | Path): Where to; created where missing. The recipe goes
+            directly into it, what it inherits from to the same place relative
+            to the recipe.
+
+    Returns:
+        list[Path]: The files that were written, the recipe first. Files that
+        were there already with the same content are not among them.
+
+    Raises:
+        UserError: There is no such recipe, or a file of another content is in
+            the way (nothing has been written then), or writing fails.
+    """
+    recipe = find_recipe(name)
+    sources = _with_bases(recipe)
+    outside = [source for source in sources if recipe.parent not in source.parents]
+    # A recipe in a subfolder may inherit from ../_base_: keep its subfolder then.
+    start = configs_folder() if outside else recipe.parent
+    targets = {Path(folder) / source.relative_to(start): source for source in sources}
+    changed = {target: source for target, source in targets.items()
+               if not target.exists() or target.read_bytes() != source.read_bytes()}
+    for target in changed:
+        if target.exists():
+            raise UserError(f'{target}: is there already, with another content; '
+                            'move it away or name another folder')
+    for target, source in changed.items():
+        with atomic_write(target) as temporary:
+            temporary.write_bytes(source.read_bytes())
+    return list(changed)
+
+
+def _with_bases(config: Path) -> list[Path]:
+    """A config and all local configs that it inherits from, each once."""
+    found = [config]
+    for one in found:  # grows while it is walked
+        for base in _base_names(one):
+            path = Path(one.parent, base).resolve()
+            # Not those of another package (mmagic::...), which MMEngine finds.
+            if '::' not in base and path not in found:
+                found.append(path)
+    return found
+
+
+def _base_names(config: Path) -> list[str]:
+    for statement in ast.parse(config.read_text(encoding='utf-8')).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == '_base_':
+            bases = ast.literal_eval(statement.value)
+            return [bases] if isinstance(bases, str) else list(bases)
+    return []

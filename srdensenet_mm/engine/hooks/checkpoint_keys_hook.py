@@ -1,0 +1,112 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Loading weights whole or not at all: what the Runner does silently in part."""
+import re
+
+from mmagic.registry import HOOKS
+from mmengine.hooks import EMAHook, Hook
+from torch import Tensor
+
+from srdensenet_mm.checkpoints.fitting import (
+    check_fit,
+    foreign_hint,
+    unwrapped,
+)
+from srdensenet_mm.checkpoints.reading import strip_wrappers
+from srdensenet_mm.engine.checks.resume import (
+    check_averages,
+    check_optimizer,
+    check_state,
+    schedule_changes,
+)
+from srdensenet_mm.engine.runner.parts import wrappers_of
+from srdensenet_mm.errors import UserError
+
+
+@HOOKS.register_module()
+class CheckpointKeysHook(Hook):
+    """Makes a checkpoint's keys the model's before the Runner loads it.
+
+    Published and converted checkpoints hold a bare network; the Runner would
+    match none of its keys, and say so only in the log. Runner checkpoints pass
+    unchanged.
+
+    Args:
+        strict (bool): Refuse a checkpoint that does not fit, as resuming must.
+            Defaults to False: what fits is taken, as for fine-tuning a x2
+            network into a x4 one.
+    """
+
+    priority = 'HIGHEST'  # before averages are taken from it
+
+    def __init__(self, strict: bool = False):
+        self.strict = strict
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Rename keys in place.
+
+        Raises:
+            UserError: Nothing of the checkpoint fits or, with ``strict``, not
+                all of it, optimizer included, or there are weights alone.
+        """
+        # The Runner would execute this text, and a checkpoint may be a stranger's.
+        checkpoint.setdefault('meta', {}).pop('config', None)
+        if 'state_dict' not in checkpoint:
+            checkpoint['state_dict'] = {
+                key: checkpoint.pop(key) for key, value in list(checkpoint.items())
+                if isinstance(value, Tensor)}
+        expected = unwrapped(runner.model).state_dict()
+        weights = _strip_part_wrappers(strip_wrappers(checkpoint['state_dict']), expected)
+        if not expected.keys() & weights.keys():
+            weights = {f'generator.{key}': value for key, value in weights.items()}
+        path = runner._load_from
+        if self.strict:
+            check_fit(expected, weights, path)
+            check_state(checkpoint, bool(runner.param_schedulers), path)
+            check_averages(checkpoint, any(isinstance(hook, EMAHook) for hook in runner.hooks),
+                           path)
+            _check_optimizers(runner, checkpoint, path)
+        elif not any(key in expected and expected[key].shape == value.shape
+                     for key, value in weights.items()):
+            raise UserError(f'{path}: not one key and shape fits the model{foreign_hint(weights)}')
+        checkpoint['state_dict'] = weights
+        if 'ema_state_dict' in checkpoint:
+            checkpoint['ema_state_dict'] = _strip_part_wrappers(
+                checkpoint['ema_state_dict'], expected, 'module.')
+
+
+def _strip_part_wrappers(
+        weights: dict[str, Tensor], expected: dict[str, Tensor], prefix: str = '') -> dict:
+    """A state dict without what MMSeparateDistributedDataParallel puts behind the parts' names.
+
+    A network's own ``module``, where it has one, stays.
+    """
+    wrapper, renamed = re.compile(rf'^({prefix}[^.]+)\.module\.'), {}
+    for key, value in weights.items():
+        plain = wrapper.sub(r'\1.', key)
+        known = [name for name in (key, plain) if name.removeprefix(prefix) in expected]
+        renamed[known[0] if known else key] = value
+    return renamed
+
+
+def _check_optimizers(runner, checkpoint: dict, path: str) -> None:
+    changes = []
+    for name, wrapper in wrappers_of(runner.optim_wrapper).items():
+        optimizer = getattr(wrapper, 'optimizer', None)
+        saved = _part(checkpoint['optimizer'], name)
+        if optimizer is not None and 'param_groups' in (saved or ()):
+            check_optimizer(optimizer, saved, path)
+            changes += schedule_changes(
+                optimizer, saved, _part(runner.param_schedulers, name) or (),
+                _part(checkpoint.get('param_schedulers'), name) or ())
+    if changes:
+        runner.logger.warning(
+            f"{path}: a resumed training goes on with the checkpoint's learning rates and "
+            f'schedules: {"; ".join(dict.fromkeys(changes))}. For those of the config, begin anew '
+            f'from its weights, without --resume: --cfg-options load_from={path}')
+
+
+def _part(whole, name: str | None):
+    """One optimizer's part of the states, or schedulers, of all; the whole for a single one."""
+    if name is None:
+        return whole
+    return whole[name] if name in (whole or ()) else None

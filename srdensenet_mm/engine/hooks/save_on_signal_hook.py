@@ -1,0 +1,168 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import torch
+from mmagic.registry import HOOKS
+from mmengine.dataset import DefaultSampler
+from mmengine.dist import all_reduce, barrier, get_world_size
+from mmengine.hooks import EMAHook, Hook
+from torch.utils.data import DataLoader
+
+from srdensenet_mm.engine.runner.parts import wrappers_of
+from srdensenet_mm.errors import UserError
+
+from .safe_checkpoint_hook import SafeCheckpointHook
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@HOOKS.register_module()
+class SaveOnSignalHook(Hook):
+    """Saves a checkpoint at SIGTERM and Ctrl-C, before the run leaves.
+
+    The current iteration is finished first (during a validation: the current
+    image), then :class:`SafeCheckpointHook` saves and the process leaves with
+    status 143 (SIGTERM) or 130 (Ctrl-C). A second Ctrl-C on a single process
+    leaves at once, without saving.
+
+    On several processes all leave after the same iteration, whichever of them
+    met a signal. A validation is finished first there, unless its samplers are
+    MMEngine's ``DefaultSampler``, which gives each process equally many
+    images.
+
+    Args:
+        interval (int): On several processes, agree every so many iterations
+            (one reduction of one number). Defaults to 1.
+    """
+
+    priority = 'LOWEST'  # after schedulers, averages and the ordinary save
+
+    def __init__(self, interval: int = 1):
+        self.interval = interval
+        self._received: int | None = None
+        self._previous = {}
+
+    def before_train(self, runner) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            runner.logger.warning('SaveOnSignalHook: signals reach the main thread alone, and '
+                                  'this is not it; SIGTERM will not save')
+            return
+        # Those whose workers live, or may live, while a model trains.
+        for loader in _loaders(runner.train_loop, runner.val_loop):
+            if loader.num_workers and not isinstance(loader.worker_init_fn, _ApartWorker):
+                loader.worker_init_fn = _ApartWorker(loader.worker_init_fn)
+        for number in _SIGNALS:
+            self._previous[number] = signal.signal(number, self._receive)
+
+    def after_train(self, runner) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Put the handlers back that were there before training."""
+        while self._previous:
+            number, handler = self._previous.popitem()
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    def _receive(self, number, frame) -> None:
+        if self._received is not None and number == signal.SIGINT and get_world_size() == 1:
+            self.restore()
+            raise KeyboardInterrupt
+        self._received = number
+        # What signals every process of a job, as Slurm does, ends the data
+        # loader's workers too, which torch would raise an error of anywhere.
+        # Python would print a traceback of a signal that is on its way to SIG_DFL.
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        number = self._agreed(runner.iter)
+        # In the middle of an accumulation, gradients would be lost.
+        if number and _whole_step(runner):
+            self._leave(runner, number, runner.iter + 1)
+
+    def after_val_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if not self._previous or get_world_size() > 1 and not _alike_on_all(runner.val_loop):
+            return
+        number = self._agreed(batch_idx)
+        if not number or not _whole_step(runner):
+            return
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):
+                hook.after_val_epoch(runner)  # the weights as trained, not their averages
+        self._leave(runner, number, runner.iter)
+
+    def after_data_failure(self, runner) -> None:
+        """Called by our training loop where no batch comes any more.
+
+        A signal to all processes of a job ends the data loader's workers too.
+        """
+        if self._received is not None and get_world_size() == 1:
+            self._leave(runner, self._received, runner.iter)
+
+    def _agreed(self, index: int) -> int:
+        number = self._received or 0
+        if get_world_size() > 1:
+            if (index + 1) % self.interval:
+                return 0
+            agreed = torch.tensor(number)
+            all_reduce(agreed, 'max')
+            number = int(agreed)
+        return number
+
+    def _leave(self, runner, number: int, step: int) -> None:
+        name = 'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name
+        hooks = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
+        if not hooks:
+            saved = 'no SafeCheckpointHook in the config, nothing saved'
+        elif hooks[0].by_epoch:
+            saved = 'checkpoints are by epoch, nothing saved within one'
+        elif not _whole_step(runner):
+            saved = 'gradients are being accumulated, nothing saved within a step'
+        else:
+            try:
+                path = hooks[0].save_now(runner, step, dict(epoch=runner.epoch, iter=step))
+                saved = f'saved {path}'
+            except UserError as error:
+                saved = f'NOT saved: {error}'
+        runner.logger.warning(f'{name} after iteration {step}: {saved}. To go on, give the same '
+                              f'command with --resume (work folder {runner.work_dir})')
+        barrier()
+        self.restore()
+        raise SystemExit(128 + number)
+
+
+class _ApartWorker:
+    """Initializes a data loader's worker that signals to the group do not reach.
+
+    torchrun and terminals signal a whole process group. A worker that obeyed
+    would make torch raise an error at any moment of the saving; one that
+    ignored SIGTERM would not end when torch ends it, and the process that it
+    works for would wait for it for ever. So it gets a group of its own.
+    """
+
+    def __init__(self, init=None):
+        self.init = init
+
+    def __call__(self, worker: int) -> None:
+        os.setpgrp()
+        if self.init is not None:
+            self.init(worker)
+
+
+def _loaders(*loops) -> Iterator[DataLoader]:
+    for loop in loops:
+        loaders = getattr(loop, 'dataloaders', None) or [getattr(loop, 'dataloader', None)]
+        yield from (loader for loader in loaders if isinstance(loader, DataLoader))
+
+
+def _alike_on_all(val_loop) -> bool:
+    """Whether each process is sure to take as many batches as the others."""
+    samplers = [loader.sampler for loader in _loaders(val_loop)]
+    return bool(samplers) and all(
+        isinstance(sampler, DefaultSampler) and sampler.round_up for sampler in samplers)
+
+
+def _whole_step(runner) -> bool:
+    return all(wrapper.should_update() for wrapper in wrappers_of(runner.optim_wrapper).values())

@@ -1,0 +1,184 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from mmagic.registry import OPTIMIZERS
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.adam import adam
+
+# A kernel with a side shorter than this, such as that of a first or last
+# convolution, has too few directions to make equal.
+_MIN_SIDE = 16
+# Of the quintic whose iteration takes every singular value near to 1.
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+@OPTIMIZERS.register_module()
+class MuonWithAdam(Optimizer):
+    """Muon for the kernels, Adam for the rest.
+
+    Muon (Jordan et al., 2024) steps along the momentum of the gradient made
+    orthogonal: all directions of a kernel, taken as a matrix (out, in * kh *
+    kw), advance alike, where Adam's steps are nearly of low rank.
+    ``studies/optimizers.py`` compares the two on SRDenseNet.
+    ``torch.optim.Muon`` takes matrices alone, which no kernel of a convolution
+    is.
+
+    A step is scaled to the size of one of Adam's, so both share a learning
+    rate, and the schedules that suit Adam.
+
+    Args:
+        params (iterable): Parameters, or groups of them. Kernels (two or more
+            dimensions, both sides of the matrix at least 16 long) are Muon's.
+        lr (float): Learning rate. Defaults to 1e-3. A group's may be replaced by a
+            tensor, so that a CUDA graph can read it anew at each replay.
+        momentum (float): Of Muon, Nesterov's. Defaults to 0.95.
+        betas (Tuple[float, float]): Of Adam. Defaults to (0.9, 0.999).
+        eps (float): Of Adam. Defaults to 1e-8.
+        weight_decay (float): Decoupled, as AdamW's. Defaults to 0.
+        ns_steps (int): Newton-Schulz iterations, 1 to 6. Defaults to 5.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(self,
+                 params,
+                 lr: float = 1e-3,
+                 momentum: float = 0.95,
+                 betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8,
+                 weight_decay: float = 0.,
+                 ns_steps: int = 5):
+        for name, value in dict(lr=lr, eps=eps, weight_decay=weight_decay).items():
+            if not value >= 0:
+                raise ValueError(f'{name}={value} must not be negative')
+        for name, value in dict(momentum=momentum, beta1=betas[0], beta2=betas[1]).items():
+            if not 0 <= value < 1:
+                raise ValueError(f'{name}={value} must be at least 0 and less than 1')
+        if not 1 <= ns_steps <= 6:
+            raise ValueError(f'ns_steps={ns_steps} must be 1 to 6: beyond, rounding errors grow '
+                             'where a gradient has nothing')
+        super().__init__(params, dict(
+            lr=lr, momentum=momentum, betas=tuple(betas), eps=eps, weight_decay=weight_decay,
+            ns_steps=ns_steps))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """One step of all parameters that have a gradient.
+
+        Args:
+            closure (Callable, optional): Computes the loss again.
+
+        Returns:
+            The closure's result, None without one.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            with_gradient = [p for p in group['params'] if p.grad is not None]
+            if with_gradient and group['weight_decay']:
+                torch._foreach_mul_(with_gradient, 1 - group['lr'] * group['weight_decay'])
+            self._step_muon([p for p in with_gradient if is_kernel(p)], group)
+            self._step_adam([p for p in with_gradient if not is_kernel(p)], group)
+        return loss
+
+    def _step_muon(self, kernels: list[Tensor], group: dict) -> None:
+        if not kernels:
+            return
+        directions = self._directions(kernels, group['momentum'])
+        matrices = [direction.flatten(1) for direction in directions]
+        steps = orthogonalize(matrices, group['ns_steps'])
+        moves = [step.view_as(kernel) for kernel, step in zip(kernels, steps, strict=True)]
+        # The root mean square of Adam's steps is about 0.2 of its rate.
+        torch._foreach_mul_(moves, [0.2 * math.sqrt(max(matrix.shape)) for matrix in matrices])
+        torch._foreach_mul_(moves, group['lr'])
+        torch._foreach_sub_(kernels, moves)
+
+    def _directions(self, kernels: list[Tensor], momentum: float) -> list[Tensor]:
+        for kernel in kernels:
+            state = self.state[kernel]
+            if not state:
+                state['momentum'] = torch.zeros_like(kernel)
+        momenta = [self.state[kernel]['momentum'] for kernel in kernels]
+        gradients = [kernel.grad for kernel in kernels]
+        torch._foreach_lerp_(momenta, gradients, 1 - momentum)
+        return torch._foreach_lerp(gradients, momenta, momentum)
+
+    def _step_adam(self, params: list[Tensor], group: dict) -> None:
+        if not params:
+            return
+        # Such a rate is a CUDA graph's, which is to count the steps itself.
+        in_graph = isinstance(group['lr'], Tensor) and group['lr'].is_cuda
+        for p in params:
+            state = self.state[p]
+            if not state:
+                state.update(
+                    step=torch.zeros(()), exp_avg=torch.zeros_like(p),
+                    exp_avg_sq=torch.zeros_like(p))
+            if in_graph:
+                state['step'] = state['step'].to(p.device)
+        states = [self.state[p] for p in params]
+        adam(
+            params,
+            [p.grad for p in params],
+            [state['exp_avg'] for state in states],
+            [state['exp_avg_sq'] for state in states],
+            [],
+            [state['step'] for state in states],
+            capturable=in_graph,
+            amsgrad=False, beta1=group['betas'][0], beta2=group['betas'][1], lr=group['lr'],
+            weight_decay=0, eps=group['eps'], maximize=False)
+
+
+def is_kernel(parameter: Tensor) -> bool:
+    """Whether Muon takes a parameter."""
+    return parameter.dim() > 1 and min(
+        parameter.size(0), parameter.numel() // parameter.size(0)) >= _MIN_SIDE
+
+
+def orthogonalize(matrices: Sequence[Tensor], steps: int = 5) -> list[Tensor]:
+    """The nearest matrices with orthonormal rows or columns, roughly.
+
+    Newton-Schulz multiplies a matrix X from the left by polynomials of X X^T,
+    which commute. So it runs on X X^T alone, 16x16 for a dense block's kernels
+    however wide they are, for all matrices of one height at once.
+
+    Args:
+        matrices (Sequence[Tensor]): Shapes (M, N), float, on one device.
+        steps (int): Newton-Schulz iterations. 5 bring the singular values that
+            were not negligible to between about 0.7 and 1.2.
+
+    Returns:
+        List[Tensor]: The same shapes, float32.
+    """
+    wide = [(m if m.size(0) <= m.size(1) else m.mT).float() for m in matrices]
+    found: list[Tensor | None] = [None] * len(wide)
+    by_height = defaultdict(list)
+    for i, x in enumerate(wide):
+        by_height[x.size(0)].append(i)
+    for members in by_height.values():
+        factors = _newton_schulz(torch.stack([wide[i] @ wide[i].mT for i in members]), steps)
+        for i, factor in zip(members, factors, strict=True):
+            found[i] = factor @ wide[i]
+    return [x if x.shape == m.shape else x.mT for x, m in zip(found, matrices, strict=True)]
+
+
+def _newton_schulz(gram: Tensor, steps: int) -> Tensor:
+    """What to multiply matrices X by, given X X^T, shape (K, M, M)."""
+    identity = torch.eye(gram.size(-1), device=gram.device)
+    # The trace is the squared Frobenius norm, at least that of the largest singular value.
+    norm = gram.diagonal(dim1=-2, dim2=-1).sum(-1).sqrt().view(-1, 1, 1) + 1e-7
+    gram = gram / norm**2
+    total = identity / norm
+    a, b, c = _QUINTIC
+    for _ in range(steps):
+        factor = a * identity + b * gram + c * gram @ gram
+        gram = factor @ gram @ factor
+        total = factor @ total
+    return total

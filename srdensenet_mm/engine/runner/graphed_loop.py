@@ -1,0 +1,263 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Training that leaves nothing but the schedule to the CPU."""
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import repeat
+
+import torch
+from mmagic.registry import DATASETS, LOOPS
+from mmagic.structures import DataSample
+from mmengine.dist import get_world_size
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import IterBasedTrainLoop
+from torch import Tensor
+from torch.optim import Optimizer
+
+from srdensenet_mm.config.type_name import type_name
+from srdensenet_mm.datasets.resident_patches import ResidentPatches
+from srdensenet_mm.errors import UserError
+
+from .resumable_loop import NotStarted, ResumableIterTrainLoop
+
+# The pipeline of configs/_base_/datasets/hr_folders_train.py: what ResidentPatches makes.
+_PIPELINE = ('RandomPatchPair', 'Flip', 'Flip', 'RandomTransposeHW', 'PackInputs')
+# Before a step is captured, libraries choose their kernels and take their workspaces.
+_WARM_UP = 3
+
+
+@LOOPS.register_module()
+class GraphedTrainLoop(ResumableIterTrainLoop):
+    """Optimizer steps as CUDA graphs, on patches that are cut on the GPU.
+
+    The network's thousands of small kernels take a GPU less time than a
+    CPU needs to launch them, and more patches a second than data-loader
+    workers bring. So one whole step (patches, forward and backward pass,
+    clipping, optimizer) is captured once and replayed, and the images lie in
+    the GPU's memory (uncompressed, 3 bytes a pixel). Without a GPU the same
+    steps are taken one by one.
+
+    The recipe stays that of :class:`ResumableIterTrainLoop`: this loop reads
+    batch size, folders, scale and patch size from ``train_dataloader`` and does
+    what its pipeline says. An iteration of the Runner, with its hooks, learning
+    rates and log, is ``steps_per_iter`` steps. It can be resumed exactly, as
+    there; a graph's random numbers are others than the CPU's.
+
+    ``compile`` of the recipe, MMEngine's key (``True``, or arguments of
+    ``torch.compile``), compiles the network and its loss first: a minute, and
+    about two thirds as many kernels afterwards.
+
+    Args:
+        runner (Runner): The runner. Its model is an editing model of MMagic
+            whose loss needs ``gt_img`` alone, its optimizer ``MuonWithAdam``, or
+            one of torch's with ``capturable=True``.
+        dataloader (dict): The training data: an ``HRFolderDataset`` with the
+            pipeline of ``configs/_base_/datasets/hr_folders_train.py``.
+        steps_per_iter (int): Optimizer steps in an iteration, at one learning
+            rate. With 10, the hooks' time no longer counts. Defaults to 1.
+        **kwargs: ``max_iters``, ``val_begin``, ``val_interval`` and
+            ``dynamic_intervals`` of MMEngine's ``IterBasedTrainLoop``.
+
+    Raises:
+        UserError: The training data is another; there are several processes;
+            or mixed precision is in fp16, whose scaler looks at each step.
+    """
+
+    def __init__(self, runner, dataloader: dict, steps_per_iter: int = 1, **kwargs):
+        if get_world_size() > 1 or is_model_wrapper(runner.model):
+            raise UserError("train_cfg.type='GraphedTrainLoop' trains on one GPU, without a "
+                            "launcher: use 'ResumableIterTrainLoop' with several processes")
+        if steps_per_iter < 1:
+            raise UserError(f'train_cfg.steps_per_iter={steps_per_iter} must be at least 1')
+        _check_pipeline(dataloader['dataset'])
+        self.batch_size = dataloader['batch_size']
+        self.steps_per_iter = steps_per_iter
+        dataset = DATASETS.build(dataloader['dataset'])
+        drawn = self.batch_size * steps_per_iter
+        IterBasedTrainLoop.__init__(
+            self, runner, NotStarted(dataset, max(1, len(dataset) // drawn)), **kwargs)
+        pair = dataset.pipeline.transforms[0]
+        images = map(dataset.image, range(len(dataset)))
+        self.patches = ResidentPatches(
+            (image for image in images if image is not None), pair.scale,
+            pair.gt_patch_size, next(runner.model.parameters()).device)
+
+    def _start(self) -> Iterator:
+        settings = self.runner.cfg.get('compile')
+        if settings:
+            # MMEngine compiles train_step, which is never called here.
+            model = self.runner.model
+            model.forward_train = torch.compile(
+                model.forward_train, **(settings if isinstance(settings, dict) else {}))
+        self._step = GraphedStep(
+            self.runner.model, self.runner.optim_wrapper,
+            lambda: self.patches.draw(self.batch_size))
+        return repeat(None)
+
+    def run_iter(self, data_batch: None) -> None:
+        self.runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=None)
+        outputs = self._step(self.steps_per_iter)
+        self.runner.call_hook(
+            'after_train_iter', batch_idx=self._iter, data_batch=None, outputs=outputs)
+        self._iter += 1
+
+
+class GraphedStep:
+    """A training step, captured as a CUDA graph where there is a GPU.
+
+    Args:
+        model (BaseModel): An editing model of MMagic.
+        optim_wrapper (OptimWrapper): What steps it, in fp32 or bf16.
+        draw (Callable): Yields uint8 batches, LR and HR, shape (N, 3, H, W).
+            Must not wait for the GPU.
+
+    Raises:
+        UserError: There are several wrappers, or it accumulates gradients, or
+            computes in fp16; or, on a GPU, the optimizer's steps cannot be
+            captured.
+    """
+
+    def __init__(self, model, optim_wrapper, draw: Callable[[], tuple[Tensor, Tensor]]):
+        if isinstance(optim_wrapper, OptimWrapperDict):
+            raise UserError('optim_wrapper: GraphedTrainLoop steps one optimizer, not several; '
+                            "use 'ResumableIterTrainLoop'")
+        scaler = getattr(optim_wrapper, 'loss_scaler', None)
+        if scaler is not None and scaler.is_enabled():
+            raise UserError("optim_wrapper: GraphedTrainLoop computes in dtype='bf16' or 'fp32', "
+                            'not fp16')
+        if optim_wrapper._accumulative_counts != 1:
+            raise UserError('optim_wrapper.accumulative_counts: GraphedTrainLoop takes a step '
+                            'each time; raise train_dataloader.batch_size instead')
+        self.model = model
+        self.wrapper = optim_wrapper
+        self.draw = draw
+        self.groups = optim_wrapper.optimizer.param_groups
+        self.parameters = [p for group in self.groups for p in group['params']]
+        device = self.parameters[0].device
+        if device.type == 'cuda':
+            check_capturable(optim_wrapper.optimizer)
+        # A graph reads from and writes to the same places at each replay.
+        self.rates = [torch.zeros((), device=device) for _ in self.groups]
+        self.sums: dict[str, Tensor] = {}
+        self.graph = None
+        if device.type == 'cuda':
+            model.train()
+            self._capture()
+
+    def __call__(self, steps: int) -> dict[str, Tensor]:
+        """Take some steps at the groups' present learning rates.
+
+        Args:
+            steps (int): How many.
+
+        Returns:
+            Dict[str, Tensor]: Means over these steps of the losses, and of the
+            gradients' norm where it is clipped: scalars on the device.
+        """
+        for rate, group in zip(self.rates, self.groups, strict=True):
+            rate.fill_(group['lr'])
+        for total in self.sums.values():
+            total.zero_()
+        for _ in range(steps):
+            if self.graph is None:
+                self._step()
+            else:
+                self.graph.replay()
+        return {name: total / steps for name, total in self.sums.items()}
+
+    def _step(self) -> None:
+        self.wrapper.zero_grad(set_to_none=True)
+        low, high = map(self._normalize, self.draw())
+        with self.wrapper.optim_context(self.model):
+            losses = self.model(low, DataSample(gt_img=high), mode='loss')
+        loss, logged = self.model.parse_losses(losses)
+        loss.backward()
+        logged = dict(logged)
+        if self.wrapper.clip_grad_kwargs:
+            logged['grad_norm'] = self.wrapper.clip_func(
+                self.parameters, **self.wrapper.clip_grad_kwargs)
+        with self._rates_as_tensors():
+            self.wrapper.optimizer.step()
+        for name, value in logged.items():
+            if name not in self.sums:
+                self.sums[name] = torch.zeros_like(value, dtype=torch.float32)
+            self.sums[name] += value.detach()
+
+    def _normalize(self, batch: Tensor) -> Tensor:
+        """What MMagic's preprocessor makes of an RGB batch."""
+        preprocessor = self.model.data_preprocessor
+        # Its own conversion sends an index to the GPU, which no graph can hold.
+        if preprocessor.output_channel_order == 'BGR':
+            batch = batch.flip(1)
+        return preprocessor._do_norm(batch.float())
+
+    @contextmanager
+    def _rates_as_tensors(self):
+        floats = [group['lr'] for group in self.groups]
+        for group, rate in zip(self.groups, self.rates, strict=True):
+            group['lr'] = rate
+        try:
+            yield
+        finally:
+            for group, rate in zip(self.groups, floats, strict=True):
+                group['lr'] = rate
+
+    @torch.no_grad()
+    def _restore(self, before: dict[int, Tensor]) -> None:
+        """Bring the state back; what was not there yet starts at zero, as all of them do."""
+        for tensor in self._state():
+            if id(tensor) in before:
+                tensor.copy_(before[id(tensor)])
+            else:
+                tensor.zero_()
+
+    def _capture(self) -> None:
+        before = {id(tensor): tensor.detach().clone() for tensor in self._state()}
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                self._step()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self._step()
+        # The steps so far, at a learning rate of 0, have changed the optimizer's averages.
+        self._restore(before)
+        print_log('A training step is captured as a CUDA graph.', 'current')
+
+    def _state(self) -> list[Tensor]:
+        """All tensors that training changes, the gradients aside."""
+        optimizer = self.wrapper.optimizer
+        return [*self.model.state_dict(keep_vars=True).values()] + [
+            value for state in optimizer.state.values() for value in state.values()
+            if isinstance(value, Tensor)]
+
+
+def check_capturable(optimizer: Optimizer) -> None:
+    """Refuse an optimizer of torch's whose step looks at a number of the GPU's.
+
+    Raises:
+        UserError: It could be captured, but is not set so.
+    """
+    if any(group.get('capturable') is False for group in optimizer.param_groups):
+        raise UserError(f'optim_wrapper.optimizer: {type(optimizer).__name__} is captured by '
+                        'GraphedTrainLoop only with capturable=True: add --cfg-options '
+                        'optim_wrapper.optimizer.capturable=True')
+
+
+def _check_pipeline(dataset: dict) -> None:
+    """Refuse a dataset that is not as :data:`_PIPELINE` says."""
+    pipeline = dataset.get('pipeline') or []
+    kinds = tuple(type_name(step.get('type')) for step in pipeline)
+    flips = {step.get('direction'): step.get('flip_ratio')
+             for step, kind in zip(pipeline, kinds, strict=True) if kind == 'Flip'}
+    ratios = [step.get('transpose_ratio')
+              for step, kind in zip(pipeline, kinds, strict=True) if kind == 'RandomTransposeHW']
+    if (type_name(dataset.get('type')) != 'HRFolderDataset' or kinds != _PIPELINE
+            or flips != dict(horizontal=0.5, vertical=0.5) or ratios != [0.5]):
+        raise UserError('train_dataloader.dataset: GraphedTrainLoop draws patches itself, as '
+                        'configs/_base_/datasets/hr_folders_train.py does (HRFolderDataset, '
+                        f'{", ".join(_PIPELINE)}, all with a chance of 0.5): base the recipe on '
+                        "it, or use train_cfg.type='ResumableIterTrainLoop'")

@@ -1,0 +1,165 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+from collections.abc import Iterator
+
+import torch
+from mmagic.registry import LOOPS
+from mmengine.dist import broadcast, get_rank
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import IterBasedTrainLoop
+from torch.utils.data import DataLoader, Dataset
+
+from srdensenet_mm.config.type_name import type_name
+from srdensenet_mm.errors import UserError
+
+from .parts import wrappers_of
+from .resumable_sampler import ResumableSampler
+from .sample_seeds import SeededDataset, derive_seed, seed_generators
+
+# Endless, or made endless by MMEngine's loop.
+_REPLACED_SAMPLERS = ('InfiniteSampler', 'DefaultSampler', 'ResumableSampler')
+
+
+@LOOPS.register_module()
+class ResumableIterTrainLoop(IterBasedTrainLoop):
+    """MMEngine's loop by iterations, with an exact resume.
+
+    A run that is killed and resumed trains on the same samples, with the same
+    random crops and flips, and draws the same random numbers in the network as
+    one that was never interrupted. In fp32 on one device its losses and final
+    weights are the same bits (on a GPU: with ``randomness.deterministic``).
+    The number of data-loader workers may change in between; so may the number
+    of processes, at the same global batch, but then gradients are summed up in
+    another order.
+
+    MMEngine's own loop reads and discards all batches up to the checkpoint;
+    this one starts at once. A validation that was due at the checkpoint and
+    cut short is repeated.
+
+    Args:
+        runner (Runner): The runner.
+        dataloader (dict | DataLoader): The training data. Of its sampler's
+            config only ``shuffle`` is used: it becomes a
+            :class:`ResumableSampler`.
+        **kwargs: ``max_iters``, ``val_begin``, ``val_interval`` and
+            ``dynamic_intervals`` of MMEngine's ``IterBasedTrainLoop``.
+
+    Raises:
+        UserError: ``dataloader`` has a sampler or batch sampler of its own, or
+            is a ``DataLoader`` whose dataset is no :class:`SeededDataset`.
+    """
+
+    def __init__(self, runner, dataloader: DataLoader | dict, **kwargs):
+        if isinstance(dataloader, dict):
+            dataloader = runner.build_dataloader(
+                _resumable(dataloader), seed=runner.seed,
+                diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
+        # The base class would start the workers, which are to start where the
+        # checkpoint, not read yet, says.
+        super().__init__(runner, NotStarted(dataloader.dataset, len(dataloader)), **kwargs)
+        self.dataloader = dataloader
+        if not isinstance(dataloader.sampler, ResumableSampler) or dataloader.batch_size is None:
+            raise UserError('train_dataloader: ResumableIterTrainLoop needs the ordinary batches '
+                            "of sampler=dict(type='ResumableSampler', shuffle=True)")
+        if not isinstance(dataloader.dataset, SeededDataset):
+            raise UserError('train_dataloader: ResumableIterTrainLoop needs seeded samples: wrap '
+                            'the dataset in srdensenet_mm.engine.sample_seeds.SeededDataset, or '
+                            'give a config in place of a DataLoader')
+
+    def run(self) -> torch.nn.Module:
+        """Train up to ``max_iters``.
+
+        Raises:
+            UserError: ``val_interval`` is not at least 1, or gradients are
+                accumulated and it, or the interval of checkpoints, is no
+                multiple of ``accumulative_counts``.
+        """
+        if self.runner.val_loop is not None and self.val_interval < 1:
+            raise UserError(f'train_cfg.val_interval={self.val_interval}: give at least 1; without '
+                            'validation, set val_dataloader, val_cfg and val_evaluator to None')
+        self._check_accumulation()
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        self._seed = self._shared_seed()
+        batches = self._start()
+        if self._iter and self._iter != self.runner.message_hub.runtime_info.get('scored_iter'):
+            self._validate_when_due()
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            batch = self._next(batches)
+            seed_generators(derive_seed(self._seed, 1, self._iter, get_rank()))
+            self.run_iter(batch)
+            self._validate_when_due()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _check_accumulation(self) -> None:
+        """Refuse to save in the middle of a step, whose gradients no checkpoint holds."""
+        intervals = []
+        if self.runner.val_loop is not None:  # it may save a best checkpoint, and the last anew
+            intervals += [('train_cfg.val_interval', value) for value in self.dynamic_intervals]
+        for hook in self.runner.hooks:
+            if isinstance(hook, CheckpointHook) and not hook.by_epoch:
+                intervals += [('default_hooks.checkpoint.interval', hook.interval),
+                              ('default_hooks.checkpoint.save_begin', hook.save_begin)]
+        for wrapper in wrappers_of(self.runner.optim_wrapper).values():
+            counts = getattr(wrapper, '_accumulative_counts', 1)
+            for name, value in intervals:
+                # At the end, a step is made of what there is.
+                if 0 < value < self.max_iters and value % counts:
+                    raise UserError(
+                        f'{name}={value} is no multiple of optim_wrapper.accumulative_counts='
+                        f'{counts}: a checkpoint within a step would lose gradients; give '
+                        f'{-(-value // counts) * counts}')
+
+    def _start(self) -> Iterator:
+        """The batches from this iteration on."""
+        sampler = self.dataloader.sampler
+        sampler.seed, sampler.first = self._seed, self._iter * self.dataloader.batch_size
+        return iter(self.dataloader)
+
+    def _shared_seed(self) -> int:
+        # After a resume, the Runner's seed is the checkpoint's.
+        seed = torch.tensor(self.runner.seed)
+        broadcast(seed)
+        return int(seed)
+
+    def _next(self, batches):
+        try:
+            return next(batches)
+        except (RuntimeError, OSError, EOFError):  # all of them from a worker that is gone
+            self.runner.call_hook('after_data_failure')
+            raise
+
+    def _validate_when_due(self) -> None:
+        self._decide_current_val_interval()
+        if (self.runner.val_loop is not None and self._iter >= self.val_begin
+                and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)):
+            self.runner.val_loop.run()
+
+
+class NotStarted:
+    """Stands for a data loader until its workers may start."""
+
+    def __init__(self, dataset: Dataset, length: int):
+        self.dataset = dataset
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self):
+        return iter(())
+
+
+def _resumable(cfg: dict) -> dict:
+    sampler = cfg.get('sampler') or {}
+    kind = type_name(sampler.get('type', 'InfiniteSampler'))
+    if 'batch_sampler' in cfg or kind not in _REPLACED_SAMPLERS:
+        raise UserError(f'train_dataloader: ResumableIterTrainLoop cannot resume the sampler '
+                        f"{cfg.get('batch_sampler', sampler)}: use sampler="
+                        "dict(type='ResumableSampler', shuffle=True)")
+    return dict(
+        cfg,
+        dataset=dict(type=SeededDataset, dataset=cfg['dataset']),
+        sampler=dict(type=ResumableSampler, shuffle=sampler.get('shuffle', True)))

@@ -1,0 +1,158 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""MATLAB's bicubic ``imresize`` of 8-bit images, equal in every pixel.
+
+The field's low-resolution images are made by ``imresize(im, 1/s,
+'bicubic')``: cubic kernel with a = -0.5, widened by s against aliasing,
+symmetric border, and (what most re-implementations miss) rounding to 8 bits
+after each of the two passes, height first, then width.
+
+For a whole s all kernel weights are fractions with a common denominator. Both
+passes therefore compute with whole numbers, held in floating point for BLAS'
+sake and small enough to be exact there, so that sums that lie half-way between
+two levels are never a matter of rounding noise: half rounds up.
+"""
+import math
+from functools import cache
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+# The downscaling kernel reaches less than so many LR pixels beyond the edge of an LR pixel.
+MARGIN = 2
+# Columns treated at once, which keeps the working set in the cache and bounds memory.
+_COLUMNS = 4096
+
+
+class _Kernel(NamedTuple):
+    """Output row ``step_out * i + p`` reads rows ``step_in * i + first + k``."""
+
+    weights: np.ndarray  # (phases p, taps k), whole numbers, float32 or float64
+    denominator: int
+    first: int
+    step_in: int
+
+
+def _cubic(distance: int, unit: int) -> int:
+    """The cubic kernel at ``distance / unit``, in units of ``1 / (2 * unit**3)``."""
+    d = abs(distance)
+    if d <= unit:
+        return 3 * d**3 - 5 * d**2 * unit + 2 * unit**3
+    if d < 2 * unit:
+        return -d**3 + 5 * d**2 * unit - 8 * d * unit**2 + 4 * unit**3
+    return 0
+
+
+def _make_kernel(weights: np.ndarray, denominator: int, first: int, step_in: int) -> _Kernel:
+    divisor = int(np.gcd.reduce(weights, axis=None))
+    weights, denominator = weights // divisor, denominator // divisor
+    # Every partial sum, the rounding term included, must be a whole number that the
+    # type holds exactly.
+    largest = 255 * int(np.abs(weights).sum(axis=1).max()) + denominator
+    dtype = np.float32 if 2 * largest < 2**24 else np.float64
+    return _Kernel(weights.astype(dtype), denominator, first, step_in)
+
+
+@cache
+def downscale_kernel(scale: int) -> _Kernel:
+    # Output i is centred at input (i + 1/2) * scale - 1/2. In half pixels its distance
+    # from input i * scale + k is 2 * k + 1 - scale, and the kernel reaches 4 * scale.
+    taps = [k for k in range(-2 * scale, 3 * scale) if abs(2 * k + 1 - scale) < 4 * scale]
+    weights = [[_cubic(2 * k + 1 - scale, 2 * scale) for k in taps]]
+    return _make_kernel(np.array(weights), 16 * scale**4, taps[0], scale)
+
+
+@cache
+def _upscale_kernel(scale: int) -> _Kernel:
+    # Output scale * i + p is centred at input i + (p + 1/2) / scale - 1/2.
+    weights = [[_cubic(2 * k * scale - (2 * p + 1 - scale), 2 * scale) for k in range(-2, 3)]
+               for p in range(scale)]
+    return _make_kernel(np.array(weights), 16 * scale**3, -2, 1)
+
+
+def _resize_rows(rows: np.ndarray, kernel: _Kernel) -> np.ndarray:
+    """One pass, (H, M) uint8 -> (ceil(H / step_in) * phases, M) uint8."""
+    height, width = rows.shape
+    phases, taps = kernel.weights.shape
+    steps = -(-height // kernel.step_in)
+    below = max((steps - 1) * kernel.step_in + kernel.first + taps - height, 0)
+    # Symmetric: the border pixel is repeated; an image smaller than the kernel is
+    # mirrored as often as it takes.
+    index = np.pad(np.arange(height), (-kernel.first, below), mode='symmetric')
+    out = np.empty((steps, phases, width), np.uint8)
+    for left in range(0, width, _COLUMNS):
+        block = rows[index, left:left + _COLUMNS].astype(kernel.weights.dtype)
+        row, item = block.strides
+        windows = as_strided(
+            block, (steps, taps, block.shape[1]), (kernel.step_in * row, row, item),
+            writeable=False)
+        total = kernel.weights @ windows
+        total += kernel.denominator / 2
+        total /= kernel.denominator
+        np.clip(total, 0, 255, out=total)
+        # Truncation is the floor: nothing is negative any more.
+        out[:, :, left:left + _COLUMNS] = total
+    return out.reshape(steps * phases, width)
+
+
+def _resize(image: np.ndarray, kernel: _Kernel) -> np.ndarray:
+    if not image.size:
+        raise ValueError(f'an empty image, shape {image.shape}, cannot be resized')
+    planes = image.reshape(*image.shape[:2], -1)
+    height, width, channels = planes.shape
+    half = _resize_rows(planes.reshape(height, -1), kernel).reshape(-1, width, channels)
+    turned = half.transpose(1, 0, 2).reshape(width, -1)
+    full = _resize_rows(turned, kernel).reshape(-1, half.shape[0], channels).transpose(1, 0, 2)
+    return np.ascontiguousarray(full).reshape(*full.shape[:2], *image.shape[2:])
+
+
+def _check(image: np.ndarray, scale: int) -> int:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim not in (2, 3):
+        found = f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image)
+        raise TypeError(f'expected a uint8 array (H, W) or (H, W, C), got {found}')
+    if not isinstance(scale, Real) or scale % 1 or not 1 <= scale < math.inf:
+        raise ValueError(f'scale must be a whole number of at least 1, got {scale!r}')
+    return int(scale)
+
+
+def matlab_bicubic(image: np.ndarray, scale: int) -> np.ndarray:
+    """Downscale as MATLAB's ``imresize(image, 1 / scale, 'bicubic')`` does.
+
+    Args:
+        image (np.ndarray): uint8, shape (H, W) or (H, W, C), 0..255. Channels
+            are independent, so their order does not matter. The field crops H
+            and W to a multiple of ``scale`` first; other sizes work too.
+        scale (int): How many times smaller the result is, a whole number.
+
+    Returns:
+        np.ndarray: uint8, shape (ceil(H / scale), ceil(W / scale)[, C]).
+
+    Raises:
+        TypeError: ``image`` is no uint8 array of 2 or 3 dimensions.
+        ValueError: ``scale`` is no whole number of at least 1, or the image
+            is empty.
+    """
+    scale = _check(image, scale)
+    return image.copy() if scale == 1 else _resize(image, downscale_kernel(scale))
+
+
+def matlab_bicubic_upscale(image: np.ndarray, scale: int) -> np.ndarray:
+    """Upscale as MATLAB's ``imresize(image, scale, 'bicubic')`` does.
+
+    This is the "bicubic" of the field's tables.
+
+    Args:
+        image (np.ndarray): uint8, shape (H, W) or (H, W, C), 0..255.
+        scale (int): How many times larger the result is, a whole number.
+
+    Returns:
+        np.ndarray: uint8, shape (scale * H, scale * W[, C]).
+
+    Raises:
+        TypeError: ``image`` is no uint8 array of 2 or 3 dimensions.
+        ValueError: ``scale`` is no whole number of at least 1, or the image
+            is empty.
+    """
+    scale = _check(image, scale)
+    return image.copy() if scale == 1 else _resize(image, _upscale_kernel(scale))
