@@ -11,6 +11,7 @@ from .version import __version__
 
 compat.silence_transformers()
 compat.check_environment()
+compat.stand_in_for_mmcv_ops()
 compat.register_on_demand()
 compat.allow_runner_checkpoints()
 

@@ -4,13 +4,16 @@
 Each function says which versions it concerns, so that it can go when they do.
 """
 import importlib
+import importlib.abc
+import importlib.machinery
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 
+from .config.type_name import type_name
 from .errors import UserError
-from .type_names import type_name
 
 # Package -> (lowest version that works, first version that does not).
 REQUIRED = {
@@ -44,41 +47,78 @@ def silence_transformers() -> None:
 def check_environment() -> None:
     """Fail early, in one line, where MMagic could only fail late and obscurely.
 
-    Concerns mmcv 2.x and mmagic 1.x: an mmcv that was built without torch
-    present has no compiled ops, and ``import mmagic.models`` then fails far
-    from the cause (mmagic's issue 2110); mmcv-lite never has them.
-
     Raises:
-        BrokenEnvironment: A package is missing, too old or too new, or mmcv's
-            ops are missing or do not fit torch. The message names the remedy.
+        BrokenEnvironment: A package is missing, too old or too new, or mmcv
+            cannot be imported. The message names the remedy.
     """
-    found = {package: _installed_version(package) for package in REQUIRED}
-    for package, version in found.items():
-        if version is None:
-            lite = package == 'mmcv' and _installed_version('mmcv-lite') is not None
-            what = 'but mmcv-lite, which has no ops, is installed' if lite else 'not installed here'
-            raise BrokenEnvironment(f'srdensenet_mm needs {package}, {what}: '
-                                    f'{"pip uninstall mmcv-lite; " * lite}{_remedy(package)}')
     from mmengine.utils import digit_version
     for package, (lowest, first_bad) in REQUIRED.items():
-        if not digit_version(lowest) <= digit_version(found[package]) < digit_version(first_bad):
+        found = _installed_version(package)
+        if found is None and package == 'mmcv':
+            found = _installed_version('mmcv-lite')
+        if found is None:
+            raise BrokenEnvironment(
+                f'srdensenet_mm needs {package}, not installed here: {_remedy(package)}')
+        if not digit_version(lowest) <= digit_version(found) < digit_version(first_bad):
             raise BrokenEnvironment(
                 f'srdensenet_mm needs {package} from {lowest} on and below {first_bad}, '
-                f'but {found[package]} is installed: {_remedy(package)}')
-    import torch  # noqa: F401  mmcv._ext needs its libraries loaded
+                f'but {found} is installed: {_remedy(package)}')
     try:
         importlib.import_module('mmcv')
     except ImportError as error:
         raise BrokenEnvironment(
             f'mmcv cannot be imported: {error}{_libgl_help(error)} ({_INSTALL_HELP})') from error
+
+
+def stand_in_for_mmcv_ops() -> None:
+    """Let MMagic's models be imported where mmcv's compiled ops are missing.
+
+    Concerns mmagic 1.2 with mmcv-lite 2.x, which has no ops, and with an mmcv
+    2.x that was built without torch or for another one (mmagic's issue 2110):
+    ``import mmagic.models`` fails, for the sake of four of its models. With
+    this, ``mmcv.ops`` holds placeholders: what is built of them raises
+    :class:`BrokenEnvironment` with the way out. Where the ops can be imported,
+    nothing changes.
+    """
+    import torch  # noqa: F401  mmcv._ext needs its libraries loaded
     try:
         importlib.import_module('mmcv._ext')
     except ImportError as error:
+        sys.meta_path.insert(0, _StandInFinder(str(error)))
+
+
+class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Makes ``mmcv.ops``, and whatever is imported from it."""
+
+    def __init__(self, reason: str):
+        self.reason = reason
+
+    def find_spec(self, name: str, path=None, target=None):
+        if name != 'mmcv.ops' and not name.startswith('mmcv.ops.'):
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def exec_module(self, module) -> None:
+        def make_placeholder(name: str) -> type:
+            if name.startswith('__'):
+                raise AttributeError(f'module {module.__name__!r} has no attribute {name!r}')
+            return _placeholder(name, self.reason)
+
+        module.__getattr__ = make_placeholder
+
+
+def _placeholder(name: str, reason: str) -> type:
+    """A class in the place of one op, a module or a function."""
+    from torch import nn
+
+    def refuse(self, *args, **kwargs):
         raise BrokenEnvironment(
-            f'the compiled ops of mmcv {found["mmcv"]} are missing or do not fit '
-            f'torch {found["torch"]} ({error}); build them anew: pip install --no-cache-dir '
-            f'--force-reinstall --no-deps --no-build-isolation mmcv=={found["mmcv"]} '
-            f'({_INSTALL_HELP})') from error
+            f'mmcv.ops.{name} is not in this environment ({reason}); build mmcv with its ops: '
+            'pip uninstall mmcv-lite; pip install --no-cache-dir --force-reinstall --no-deps '
+            f"--no-build-isolation 'mmcv>={REQUIRED['mmcv'][0]},<{REQUIRED['mmcv'][1]}' "
+            '(in a checkout: make env MMCV_OPS=1)')
+
+    return type(name, (nn.Module, ), dict(__init__=refuse))
 
 
 def _installed_version(package: str) -> str | None:
@@ -91,9 +131,9 @@ def _installed_version(package: str) -> str | None:
 def _remedy(package: str) -> str:
     """The command that installs a fitting version of a required package."""
     lowest, first_bad = REQUIRED[package]
-    # In pip's isolated builds there is no torch, and mmcv comes without its ops.
-    isolation = '--no-build-isolation ' * (package == 'mmcv')
-    return f"pip install {isolation}'{package}>={lowest},<{first_bad}' ({_INSTALL_HELP})"
+    # MMagic's other models may want the ops of the full mmcv; SRDenseNet needs none.
+    wheel = {'mmcv': 'mmcv-lite'}.get(package, package)
+    return f"pip install '{wheel}>={lowest},<{first_bad}' ({_INSTALL_HELP})"
 
 
 def _libgl_help(error: ImportError) -> str:
@@ -275,7 +315,7 @@ def leave_out_training(runner) -> None:
     """Keep a Runner that is to test from building the training.
 
     Concerns mmengine 0.10: asked for the current iteration, as MMagic's
-    visualization hook does at every picture, the Runner builds the loop of the
+    visualization hook does at every image, the Runner builds the loop of the
     training first, and with it the training set, which may not even be there.
     The config stays whole, for the Runner has written it into the work folder.
 
