@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Two models that go in the order of their coming, then a signal with a handler.
 PROGRAM = '''
 import signal, subprocess, torch
-from srdensenet_mm.inference.backends import make_backend
+from srdensenet_mm.backends.engines import make_backend
 from srdensenet_mm.models import SRDenseNet
 signal.signal(signal.SIGCHLD, lambda *_: print('heard'))
 net = SRDenseNet(mid_channels=4, num_blocks=1, num_layers=1, bottleneck_channels=4)

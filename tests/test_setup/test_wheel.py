@@ -101,7 +101,8 @@ def test_list_copy_and_train_in_an_empty_folder(site, tmp_path):
     write_layout(tmp_path / 'data')
     environment = {'PYTHONPATH': str(site), 'OMP_NUM_THREADS': '1'}
     command = (sys.executable, '-m', 'srdensenet_mm')
-    listing = ('from srdensenet_mm import cli, recipes; print(recipes.configs_folder()); '
+    listing = ('from srdensenet_mm import cli; from srdensenet_mm.config import recipes; '
+               'print(recipes.configs_folder()); '
                "cli.sys.argv = ['srdensenet-mm', 'list']; cli.entry()")
     listed = checked(sys.executable, '-c', listing, cwd=tmp_path, **environment).split()
     assert str(site / 'srdensenet_mm/.mim/configs') in listed and 'srdensenet_x4_div2k' in listed

@@ -61,9 +61,9 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
             raise UserError('train_dataloader: ResumableIterTrainLoop needs the ordinary batches '
                             "of sampler=dict(type='ResumableSampler', shuffle=True)")
         if not isinstance(dataloader.dataset, SeededDataset):
-            raise UserError('train_dataloader: ResumableIterTrainLoop needs seeded samples: wrap '
-                            'the dataset in srdensenet_mm.engine.sample_seeds.SeededDataset, or '
-                            'give a config in place of a DataLoader')
+            raise UserError('train_dataloader: ResumableIterTrainLoop needs seeded samples: give a '
+                            'config in place of a DataLoader, or wrap its dataset in '
+                            'srdensenet_mm.engine.runner.sample_seeds.SeededDataset')
 
     def run(self) -> torch.nn.Module:
         """Train up to ``max_iters``.
