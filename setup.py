@@ -81,6 +81,7 @@ def extras() -> dict:
     return {
         'onnxruntime': [optional['onnx'], optional['onnxruntime']],
         'openvino': [optional['onnx'], optional['openvino']],
+        'spandrel': [optional['spandrel']],
         'tests': tests,
         'all': [*optional.values(), *tests],
     }
