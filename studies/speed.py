@@ -3,7 +3,7 @@
 
 The plain form is the network as its description reads and as other
 implementations have it: concatenations, contiguous tensors, each convolution
-called as it is named (tests/plain_srdensenet.py). It and the forms compared
+called as it is named (SRDenseNet's own forward). It and the forms compared
 with it have the same weights, read the same image, and take turns, so that
 what slows the machine down slows all alike; ratios are medians of the rounds'
 ratios.

@@ -2,7 +2,6 @@
 """What speed.py measures: the network and its plain form, side by side."""
 import copy
 import gc
-import inspect
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,9 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
-
-from plain_srdensenet import PlainSRDenseNet  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from srdensenet_mm.backends.engines import make_backend  # noqa: E402
 from srdensenet_mm.benchmark.peak_memory import measure_peak  # noqa: E402
@@ -31,6 +28,7 @@ from srdensenet_mm.errors import UserError  # noqa: E402
 from srdensenet_mm.inference import Upscaler  # noqa: E402
 from srdensenet_mm.models import SRDenseNet  # noqa: E402
 from srdensenet_mm.models.colour import rgb_to_y  # noqa: E402
+from srdensenet_mm.models.fused import computing  # noqa: E402
 
 SET5 = ROOT / 'tests/data/Set5/HR'
 PLAIN = 'plain form, fp32'
@@ -50,6 +48,18 @@ GEMM = {f'matrix product, {dtype}': dict(fp32=torch.float32, bf16=torch.bfloat16
 GEMM_SIZE = 2048
 
 
+class PlainForm(nn.Module):
+    """A network computed as its forward reads."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        with computing('plain'):
+            return self.network(x)
+
+
 def make_network(checkpoint: str | None) -> tuple[nn.Module, nn.Module]:
     """The network, and its plain form with the same weights.
 
@@ -58,25 +68,16 @@ def make_network(checkpoint: str | None) -> tuple[nn.Module, nn.Module]:
             random weights.
 
     Raises:
-        UserError: The checkpoint cannot be read, or is of a network on colour
-            or with parts that the plain form does not have.
+        UserError: The checkpoint cannot be read, or is of a network on colour.
     """
     if checkpoint is None:
         torch.manual_seed(0)
-        network, config = SRDenseNet().eval(), {}
+        network = SRDenseNet().eval()
     else:
         network, meta = load_network_with_meta(checkpoint)
         if meta['colour'] != 'y':
             raise UserError(f'{checkpoint}: is for colour, give a network on luma')
-        config = meta['network']
-    known = inspect.signature(PlainSRDenseNet).parameters
-    plain = PlainSRDenseNet(**{key: value for key, value in config.items() if key in known})
-    try:
-        plain.load_state_dict(network.state_dict())
-    except RuntimeError as error:
-        raise UserError(f'{checkpoint}: has parts of its own, which no plain form is known '
-                        'of') from error
-    return network, plain.eval()
+    return network, PlainForm(network).eval()
 
 
 def image(height: int, width: int) -> np.ndarray:

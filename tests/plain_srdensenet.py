@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""SRDenseNet in its plain form, the reference of the tests and benchmarks.
+"""SRDenseNet in its plain form, the reference of the tests.
 
 Written from the description of the network alone, as another author would:
 every concatenation is made, every convolution called as it is named, tensors

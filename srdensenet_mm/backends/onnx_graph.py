@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.models.fused import computing
 
 from .optional_packages import import_optional
 from .probing import channels_of
@@ -28,8 +29,7 @@ def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:
 
     Args:
         network (nn.Module): Maps float32 (N, C, H, W) to (N, C', s*H, s*W); on
-            the CPU and in eval mode. It may choose another form of itself for
-            the graph by ``torch.jit.is_tracing()``.
+            the CPU and in eval mode.
         opset (int): Version of ONNX's operators, 13 to 20. Defaults to 17.
 
     Returns:
@@ -51,7 +51,7 @@ def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:
         # at other sizes than the traced one, where whoever uses the graph
         # compares it with torch. The exporter by tracing is deprecated, but the
         # newer one needs onnxscript and writes a graph of no other operations.
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), computing('graph'):
             warnings.simplefilter('ignore', torch.jit.TracerWarning)
             warnings.simplefilter('ignore', DeprecationWarning)
             warnings.simplefilter('ignore', UserWarning)

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from srdensenet_mm.models.fused import computing
+
 # The size of output that the field states multiply-adds for.
 OUTPUT_WIDTH, OUTPUT_HEIGHT = 1280, 720
 
@@ -46,9 +48,7 @@ def count_multiply_adds(network: nn.Module,
 
 def _count(network, in_channels, height, width, device) -> int:
     was_training = network.training
-    # With gradients, so that a network with a faster form of its own for
-    # inference takes the plain one, whose operations torch can count.
-    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), computing('plain'), FlopCounterMode(display=False) as counter:
         network.eval()(torch.zeros(1, in_channels, height, width, device=device))
     network.train(was_training)
     return counter.get_total_flops() // 2

@@ -1,7 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from srdensenet_mm.compat import return_freed_memory
 from srdensenet_mm.device import cpu_has_bf16, find_device
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.tensors import check_image, to_float
+from srdensenet_mm.models.fused import computing
 from srdensenet_mm.models.self_ensemble import self_ensemble
 
 from . import memory
@@ -321,10 +321,9 @@ class Upscaler:
 
 def _graph_form(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """A network computed as it is exported: nothing in place, nothing in pieces."""
-    network = copy.deepcopy(network).requires_grad_(False)
 
     def forward(inputs: Tensor) -> Tensor:
-        with torch.enable_grad():
+        with computing('graph'):
             return network(inputs)
 
     return forward

@@ -1,8 +1,30 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def is_autocast(x: Tensor) -> bool:
     """Whether autocast is on for a tensor's device; torch refuses to say it of ``'meta'``."""
-    return x.device.type != 'meta' and torch.is_autocast_enabled(x.device.type)
+    # What traces symbolically passes something that is no tensor.
+    return (isinstance(x, Tensor) and x.device.type != 'meta'
+            and torch.is_autocast_enabled(x.device.type))
+
+
+def in_float32(module: nn.Module, x: Tensor) -> Tensor:
+    """Call a module, in float32 where autocast would round its input to 16 bits.
+
+    The layers that read and make the image need this: in bf16, an image is off
+    by up to half a level.
+
+    Args:
+        module (nn.Module): Any. One whose weights were converted to another
+            type than float32 is called as it is.
+        x (Tensor): What it reads.
+
+    Returns:
+        Tensor: What it yields, float32 under autocast.
+    """
+    if not is_autocast(x) or any(p.dtype is not torch.float32 for p in module.parameters()):
+        return module(x)
+    with torch.autocast(x.device.type, enabled=False):
+        return module(x.float())

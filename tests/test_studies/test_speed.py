@@ -44,7 +44,7 @@ def result(checkpoint):
 
 def test_the_plain_form_has_the_networks_weights_and_output(checkpoint):
     network, plain = speed_parts.make_network(checkpoint)
-    assert type(plain).__name__ == 'PlainSRDenseNet' and isinstance(network, SRDenseNet)
+    assert plain.network is network and isinstance(network, SRDenseNet)
     assert not network.training and not plain.training
     x = torch.rand(1, 1, 9, 11)
     with torch.no_grad():

@@ -17,25 +17,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from srdensenet_mm.models.autocast import is_autocast
-from srdensenet_mm.models.deconv_upsampler import DeconvUpsampler
-
+from ..autocast import is_autocast
 from .linear_relu import linear_relu
 
-# Without gradients, pixels of the bottleneck go through in pieces whose widest
+# In the lean form, pixels of the bottleneck go through in pieces whose widest
 # maps take about this many bytes: small enough for memory, large enough for
 # the matrix product.
 _PIECE_BYTES = 8 * 2**20
 
 
-def can_be_pixelwise(upsampler: nn.Module) -> bool:
-    """Whether :func:`pixelwise_tail` computes what the upsampler and a 3x3 convolution do."""
-    return type(upsampler) is DeconvUpsampler and all(
-        deconv.kernel_size == deconv.stride for deconv in upsampler.deconvs)
+def tail(x: Tensor, upsampler: nn.Module, conv_last: nn.Conv2d, lean: bool) -> Tensor:
+    """Compute ``conv_last`` of the upsampler of ``x``.
+
+    Args:
+        x (Tensor): The bottleneck's maps, shape (N, C, H, W), float.
+        upsampler (nn.Module): A DeconvUpsampler.
+        conv_last (nn.Conv2d): The last convolution, 3x3 with padding 1.
+        lean (bool): As :func:`.network.compute` has it.
+
+    Returns:
+        Tensor: Shape (N, out_channels, s * H, s * W), of the type of ``x``; in
+        float32 under autocast.
+    """
+    if all(deconv.kernel_size == deconv.stride for deconv in upsampler.deconvs):
+        return pixelwise_tail(x, upsampler.deconvs, conv_last, lean)
+    x = upsampler(x)
+    # For the digits of its sums, which a convolution in 16 bits would round.
+    return pixelwise_tail(x, (), conv_last, lean) if lean else conv_last(x)
 
 
-def pixelwise_tail(x: Tensor, deconvs: Collection[nn.ConvTranspose2d],
-                   conv_last: nn.Conv2d) -> Tensor:
+def pixelwise_tail(x: Tensor, deconvs: Collection[nn.ConvTranspose2d], conv_last: nn.Conv2d,
+                   lean: bool) -> Tensor:
     """Compute ``conv_last`` of the deconvolutions (each with ReLU) of ``x``.
 
     Args:
@@ -43,10 +55,10 @@ def pixelwise_tail(x: Tensor, deconvs: Collection[nn.ConvTranspose2d],
         deconvs (Collection[nn.ConvTranspose2d]): Those with kernel = stride, a
             module list or a sequence; there may be none.
         conv_last (nn.Conv2d): The last convolution, 3x3 with padding 1.
+        lean (bool): As :func:`.network.compute` has it.
 
     Returns:
-        Tensor: Shape (N, out_channels, s * H, s * W), of the type of ``x``; in
-        float32 under autocast.
+        Tensor: As :func:`tail` returns it.
     """
     n, channels, h, w = x.shape
     strides = [deconv.stride[0] for deconv in deconvs]
@@ -63,10 +75,7 @@ def pixelwise_tail(x: Tensor, deconvs: Collection[nn.ConvTranspose2d],
         return F.linear(pixels, taps.to(x.dtype))
 
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
-    if torch.is_grad_enabled() or torch.jit.is_tracing():
-        out = shares(pixels)
-    else:
-        out = _shares_in_pieces(pixels, matrices, biases, taps)
+    out = _shares_in_pieces(pixels, matrices, biases, taps) if lean else shares(pixels)
 
     # (N, H, W, s1, s1, s2, s2, ..., 9 * C_out) -> (N, s*H, s*W, 9, C_out): the shares of a pixel
     # stay together, which moves them many times as fast as one by one.
@@ -76,7 +85,7 @@ def pixelwise_tail(x: Tensor, deconvs: Collection[nn.ConvTranspose2d],
     order = [0, 1, *range(3, depth + 3, 2), 2, *range(4, depth + 3, 2), depth + 3]
     scale = math.prod(strides)
     out = out.permute(order).reshape(n, scale * h, scale * w, 9, -1).permute(0, 3, 4, 1, 2)
-    out = _add_up(out, conv_last.bias)
+    out = _add_up(out, conv_last.bias, lean)
     return out if is_autocast(x) else out.to(x.dtype)
 
 
@@ -142,10 +151,10 @@ def _product_with(taps: Tensor, like: Tensor) -> Callable[[Tensor, Tensor], None
     return multiply
 
 
-def _add_up(shares: Tensor, bias: Tensor) -> Tensor:
+def _add_up(shares: Tensor, bias: Tensor, lean: bool) -> Tensor:
     """Add every pixel's nine shares onto its neighbours, (N, 9, C, H, W) -> (N, C, H, W)."""
     h, w = shares.shape[-2:]
-    if torch.is_grad_enabled() or torch.jit.is_tracing():
+    if not lean:
         shares = F.pad(shares, (1, 1, 1, 1))
         total = bias.view(1, -1, 1, 1)
         for i in range(3):

@@ -1,0 +1,74 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""The dense block by halves.
+
+Convolution is linear in its input channels. So the outputs of the earlier half
+of a block's layers are convolved with what reads them of all kernels of the
+later half, at once, and each half goes on alone in the same way. Wide
+convolutions are faster than narrow ones, and less is concatenated.
+"""
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def dense_block(layers: Sequence[nn.Conv2d], x: Tensor) -> Tensor:
+    """Compute a dense block.
+
+    Args:
+        layers (Sequence[nn.Conv2d]): Its layers.
+        x (Tensor): Shape (N, in_channels, H, W), float.
+
+    Returns:
+        Tensor: The layers' outputs, oldest first, shape (N, len(layers) *
+        growth_rate, H, W).
+    """
+    return grow(layers, layers[0](x))
+
+
+def grow(layers: Sequence[nn.Conv2d], first: Tensor) -> Tensor:
+    """Compute a dense block from the first layer's convolution on.
+
+    Args:
+        layers (Sequence[nn.Conv2d]): Its layers.
+        first (Tensor): The first convolution's output, before its ReLU. Shape
+            (N, growth_rate, H, W), float.
+
+    Returns:
+        Tensor: As :func:`dense_block` returns it.
+    """
+    return _side_by_side(_grow(layers, 0, len(layers), first))
+
+
+def _grow(layers: Sequence[nn.Conv2d], start: int, stop: int, sums: Tensor) -> list[Tensor]:
+    """The outputs of layers ``start`` to ``stop - 1``, oldest first, in pieces.
+
+    Args:
+        layers (Sequence[nn.Conv2d]): All layers of the block.
+        start (int): The first of the layers to compute.
+        stop (int): The layer after the last.
+        sums (Tensor): Shape (N, (stop - start) * growth_rate, H, W), what
+            layers before ``start`` contribute to these layers' convolutions,
+            with the bias. With ``start=0``, there are none: the output of the
+            first convolution alone.
+    """
+    if stop - start == 1:
+        return [F.relu(sums)]
+    middle = (start + stop) // 2
+    width = layers[0].out_channels
+    own = width * (middle - start)
+    earlier = _side_by_side(_grow(layers, start, middle, sums[:, :own]))
+    readers = layers[middle:stop]
+    later = F.conv2d(
+        earlier,
+        torch.cat([reader.weight[:, width * start:width * middle] for reader in readers]),
+        None if start else torch.cat([reader.bias for reader in readers]), padding=1)
+    if start:
+        later.add_(sums[:, own:])
+    return [earlier, *_grow(layers, middle, stop, later)]
+
+
+def _side_by_side(pieces: list[Tensor]) -> Tensor:
+    # torch.cat copies a single one, too.
+    return torch.cat(pieces, dim=1) if len(pieces) > 1 else pieces[0]

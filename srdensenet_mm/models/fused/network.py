@@ -1,0 +1,29 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import functools
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checkpointing import checkpointed
+from .tail import tail
+from .trunk import trunk
+
+
+def compute(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
+    """Compute an SRDenseNet with the paper's own parts.
+
+    Args:
+        network (nn.Module): The network.
+        x (Tensor): Shape (N, in_channels, H, W), float.
+        lean (bool): Whether sums are made in place and wide maps in pieces,
+            which is faster still and takes little memory, but leaves nothing
+            to differentiate or to trace.
+
+    Returns:
+        Tensor: Shape (N, out_channels, s * H, s * W).
+    """
+    x = trunk(network, x, lean)
+    if network.bottleneck_act:
+        x = F.relu(x)
+    return checkpointed(network.with_cp, functools.partial(
+        tail, upsampler=network.upsampler, conv_last=network.conv_last, lean=lean), x)

@@ -1,0 +1,96 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""From the image to the bottleneck's maps without wide concatenations.
+
+Convolution is linear in its input channels, so with feature level ``'all'`` the
+first convolution of a block, and the bottleneck, are sums of one contribution
+from each source: the first convolution and the blocks before. Each source is
+convolved once, when it appears, with the slices of all later kernels that read
+it. The sums are the same; every map is read once instead of up to nine times,
+and no wide input is copied.
+"""
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..autocast import in_float32, is_autocast
+from ..checkpointing import checkpointed
+from .block import dense_block, grow
+
+
+def trunk(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
+    """Compute the bottleneck's maps, before any activation.
+
+    Args:
+        network (nn.Module): An SRDenseNet with the paper's own parts.
+        x (Tensor): Shape (N, in_channels, H, W), float.
+        lean (bool): As :func:`.network.compute` has it.
+
+    Returns:
+        Tensor: Shape (N, bottleneck_channels, H, W), in ``channels_last``.
+    """
+    low_level = _low_level_maps(network, x, lean)
+    if network.feature_level == 'all':
+        return _by_contributions(network, low_level, lean)
+    x = low_level
+    for block in network.blocks:
+        x = checkpointed(network.with_cp, functools.partial(dense_block, list(block.layers)), x)
+    if network.feature_level == 'hl':
+        x = torch.cat([low_level, x], dim=1)
+    return network.bottleneck(x)
+
+
+def _low_level_maps(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
+    # oneDNN and cuDNN run the network faster on channels_last, which they take from its input.
+    # Of an image with one channel, contiguous() cannot tell the layout and leaves it.
+    # An exported graph's engine chooses by itself, and in training the first kernel's
+    # gradient would lie in another order than the kernel, of which DDP warns.
+    if lean:
+        x = x.to(memory_format=torch.channels_last)
+    maps = F.relu(in_float32(network.conv_first, x))
+    dtype = maps.dtype
+    if dtype is torch.float32 and is_autocast(x):  # What every convolution would make of it.
+        dtype = torch.get_autocast_dtype(x.device.type)
+    return maps.to(dtype, memory_format=torch.channels_last)
+
+
+def _by_contributions(network: nn.Module, low_level: Tensor, lean: bool) -> Tensor:
+    blocks = [list(block.layers) for block in network.blocks]
+    readers = [layers[0] for layers in blocks]
+    growth = [reader.out_channels for reader in readers]
+    # The sources' widths; tracing would take a tensor's own for a size that may change.
+    widths = [network.conv_first.out_channels,
+              *(len(layers) * width for layers, width in zip(blocks, growth, strict=True))]
+    stop, source, pending, total = 0, low_level, None, None
+    for i, width in enumerate(widths):
+        columns = slice(stop, stop + width)
+        stop = columns.stop
+        total = _add_to_bottleneck(network.bottleneck, total, source, columns, lean)
+        if i == len(blocks):
+            return total
+        part = F.conv2d(
+            source, torch.cat([reader.weight[:, columns] for reader in readers[i:]]),
+            torch.cat([reader.bias for reader in readers]) if i == 0 else None, padding=1)
+        pending = part if i == 0 else part.add_(pending[:, growth[i - 1]:])
+        source = checkpointed(
+            network.with_cp, functools.partial(grow, blocks[i]), pending[:, :growth[i]])
+
+
+def _add_to_bottleneck(bottleneck: nn.Conv2d, total: Tensor | None, source: Tensor,
+                       columns: slice, lean: bool) -> Tensor:
+    """Add a source's contribution to the bottleneck's maps; ``total`` is None at first."""
+    weight, bias = bottleneck.weight[:, columns], bottleneck.bias
+    if not lean:
+        part = F.conv2d(source, weight, bias if total is None else None)
+        return part if total is None else total + part
+    # The same as a matrix product that adds to its output in place: no
+    # pass over the maps for the sum.
+    n, width, h, w = source.shape
+    pixels = source.permute(0, 2, 3, 1).reshape(-1, width)
+    weight = weight.flatten(1).t().to(pixels.dtype)
+    if total is None:
+        added = torch.addmm(bias.to(pixels.dtype), pixels, weight)
+    else:
+        added = total.permute(0, 2, 3, 1).reshape(-1, weight.size(1)).addmm_(pixels, weight)
+    return added.view(n, h, w, -1).permute(0, 3, 1, 2)
