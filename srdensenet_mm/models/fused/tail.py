@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..autocast import is_autocast
+from ..autocast import in_float32, is_autocast
 from .linear_relu import linear_relu
 
 # In the lean form, pixels of the bottleneck go through in pieces whose widest
@@ -43,7 +43,7 @@ def tail(x: Tensor, upsampler: nn.Module, conv_last: nn.Conv2d, lean: bool) -> T
         return pixelwise_tail(x, upsampler.deconvs, conv_last, lean)
     x = upsampler(x)
     # For the digits of its sums, which a convolution in 16 bits would round.
-    return pixelwise_tail(x, (), conv_last, lean) if lean else conv_last(x)
+    return pixelwise_tail(x, (), conv_last, lean) if lean else in_float32(conv_last, x)
 
 
 def pixelwise_tail(x: Tensor, deconvs: Collection[nn.ConvTranspose2d], conv_last: nn.Conv2d,
