@@ -1,7 +1,9 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Folders to write to, and files of which no reader ever meets half."""
+import errno
 import os
-import tempfile
+import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,9 +12,9 @@ from .errors import UserError
 
 # In the name of a file that is being written, before its suffix.
 _MARK = '.half-written'
-# The process' file mask can only be read by setting it, which no other thread may see.
-_UMASK = os.umask(0o077)
-os.umask(_UMASK)
+# How network shares and object stores say that they do not know an operation.
+_REFUSALS = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP,
+             errno.EOPNOTSUPP, errno.ENOTTY}
 
 
 def make_folder(path: str | Path) -> None:
@@ -26,8 +28,13 @@ def make_folder(path: str | Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f'{path}: cannot be made ({error.strerror})') from error
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise UserError(f'{path}: cannot be written to')
+    try:
+        # os.access() knows neither quotas nor what a server allows.
+        trial = _new_file(path / 'trial')
+    except OSError as error:
+        raise UserError(f'{path}: cannot be written to ({error.strerror})') from error
+    with suppress(OSError):
+        trial.unlink()
 
 
 def same_file(one: str | Path, other: str | Path) -> bool:
@@ -44,6 +51,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
         with atomic_write('out/image.png') as temporary:
             cv2.imwrite(str(temporary), image)
+
+    Permissions, flushing to the disk and renaming are left out where the file
+    system does not know them. Without renaming, the whole file is copied to its
+    place: only a kill during this copy leaves half of it.
 
     Args:
         path (str | Path): The file to write. Missing folders above it are
@@ -66,22 +77,52 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         if path.is_dir():
             raise UserError(f'{path}: is a folder, give a file name')
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f'.{path.stem[:32]}-', suffix=_MARK + path.suffix, dir=path.parent)
-        temporary = Path(name)
-        os.close(handle)
+        temporary = _new_file(path)
         yield temporary
-        # mkstemp makes private files; give the permissions that open() would.
-        temporary.chmod(0o666 & ~_UMASK)
         with open(temporary, 'rb') as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+            _flush(file)
+        _move(temporary, path)
     except OSError as error:
         raise UserError(f'{path}: cannot be written ({error.strerror or error})') from error
     finally:
         if temporary is not None:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 temporary.unlink()
+
+
+def _new_file(path: Path) -> Path:
+    """Make a hidden file of the same suffix beside another, with the permissions of the folder."""
+    # Not by tempfile, whose files are private until their permissions are changed.
+    file = path.with_name(f'.{path.stem[:32]}-{uuid.uuid4().hex[:12]}{_MARK}{path.suffix}')
+    file.touch(exist_ok=False)
+    return file
+
+
+def _flush(file) -> None:
+    """Have what was written reach the disk, where the file system can tell that it does."""
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in _REFUSALS:  # a full disk may show here first
+            raise
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        os.replace(source, target)
+        return
+    except OSError as error:
+        if error.errno not in _REFUSALS | {errno.EEXIST}:
+            raise
+    with open(source, 'rb') as read, open(target, 'wb') as write:
+        try:
+            shutil.copyfileobj(read, write)
+            write.flush()
+            _flush(write)
+        except BaseException:
+            with suppress(OSError):
+                target.unlink()
+            raise
 
 
 def remove_half_written(folder: str | Path, suffix: str) -> None:

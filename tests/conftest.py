@@ -1,4 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import errno
 import os
 import signal
 import sys
@@ -15,6 +16,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Modules that tests share (plain_srdensenet, ...) lie beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(params=['EPERM', 'ENOTSUP', 'EINVAL', 'ENOSYS'])
+def grudging_share(request, monkeypatch):
+    """A file system that takes files, and nothing that can be asked of them."""
+    code = getattr(errno, request.param)
+
+    def refuse(*args, **kwargs):
+        raise OSError(code, os.strerror(code))
+
+    for name in ('chmod', 'fchmod', 'lchmod', 'chown', 'fchown', 'lchown', 'utime', 'fsync',
+                 'fdatasync', 'link', 'symlink', 'rename', 'replace', 'setxattr'):
+        monkeypatch.setattr(os, name, refuse, raising=False)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -207,7 +208,9 @@ def _write_png(path: Path, rgb: np.ndarray, time: int) -> None:
     content = cv2.imencode('.png', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
-        os.utime(temporary, ns=(time, time))
+        # Where a share refuses times, the image is made again by the next run.
+        with suppress(OSError):
+            os.utime(temporary, ns=(time, time))
 
 
 def _printable(text: str) -> str:

@@ -29,4 +29,5 @@ def copy_training_images(folder: str | Path) -> list[Path]:
     source = Path(spec.submodule_search_locations[0]) / 'data'
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copy(source / name, folder / name)) for name in _PHOTOGRAPHS]
+    # Without their permissions, which not every file system takes.
+    return [Path(shutil.copyfile(source / name, folder / name)) for name in _PHOTOGRAPHS]

@@ -31,6 +31,12 @@ from .hooks.checkpoint_keys_hook import CheckpointKeysHook
 from .hooks.save_on_signal_hook import SaveOnSignalHook
 from .optimizers.amp_optim_wrapper import enable_amp
 
+# What ends a training whose log or curves cannot be written any more.
+_STORAGE_ERRORS = {
+    errno.ENOSPC: 'the disk is full, free some space', errno.EDQUOT: 'the disk quota is used up',
+    errno.EROFS: 'the file system is read-only', errno.ESTALE: 'the network share has changed',
+    errno.EIO: 'the disk or share reports an error'}
+
 
 def load_config(config: str,
                 work_dir: str | None = None,
@@ -111,11 +117,11 @@ def train(cfg: Config,
         with clear_errors(cfg):
             runner.train()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _STORAGE_ERRORS:
             raise
         last = runner.message_hub.runtime_info.get('last_ckpt')
-        raise UserError(f'{error.filename or cfg.work_dir}: the disk is full; the last good '
-                        f'checkpoint: {last or "none yet"}. Free some space, then go on with '
+        raise UserError(f'{error.filename or cfg.work_dir}: {_STORAGE_ERRORS[error.errno]}; the '
+                        f'last good checkpoint: {last or "none yet"}. See to it, then go on with '
                         '--resume') from error
     finally:
         # No hook is told of an error, and a notebook lives on.

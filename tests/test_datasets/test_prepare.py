@@ -125,6 +125,14 @@ def test_only_what_is_missing_or_old_is_made(tmp_path):
     assert (out / 'LRbicx4' / '1.png').stat().st_ino != before
 
 
+def test_a_share_that_refuses_times_and_the_like(tmp_path, grudging_share):
+    write(tmp_path / 'source/0.png', make_rgb(1))
+    for _ in range(2):
+        report = prepare_dataset(tmp_path / 'source', tmp_path / 'out', [4])
+        assert len(report.written) == 1 and not report.failed
+    np.testing.assert_array_equal(read(tmp_path / 'out/GTmod12/0.png'), make_rgb(1)[:48, :60])
+
+
 def test_other_images_of_the_same_names_replace_all(tmp_path):
     out = tmp_path / 'out'
     write(tmp_path / 'first/0.png', make_rgb(0))

@@ -523,6 +523,29 @@ def test_full_disk_after_a_resume_leaves_what_it_began_with(tmp_path):
         _lift_limit()
 
 
+@pytest.mark.parametrize('resumed', [False, True])
+def test_a_run_that_cannot_save_stops_at_its_first_checkpoint(tmp_path, resumed):
+    if resumed:
+        _train(tmp_path, cfg_options={'train_cfg.max_iters': 10})
+    first = 20 if resumed else 10
+    try:
+        with pytest.raises(UserError, match=rf'iter_{first}.pth: cannot be written.*first '
+                                            'checkpoint of this run, which stops here'):
+            _train(tmp_path, resume=resumed, more_hooks=[
+                dict(type='DoAt', what='limit_files', iteration=first - 5)])
+    finally:
+        _lift_limit()
+    assert len(_losses(tmp_path)) == first
+
+
+@pytest.mark.parametrize('grudging_share', ['EPERM'], indirect=True)
+def test_a_share_that_refuses_all_but_files_is_trained_on(tmp_path, grudging_share):
+    _train(tmp_path)
+    _train(tmp_path, resume=True, cfg_options={'train_cfg.max_iters': 40})
+    assert 'iter_40.pth' in _names(tmp_path)
+    assert (tmp_path / 'work/last_checkpoint').read_text().endswith('iter_40.pth')
+
+
 def test_full_disk_at_the_last_save_is_an_error(tmp_path):
     try:
         with pytest.raises(UserError, match=r'iter_30.pth: cannot be written.*good.*iter_20.pth'):

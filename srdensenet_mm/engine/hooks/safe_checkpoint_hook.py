@@ -24,7 +24,7 @@ class SafeCheckpointHook(CheckpointHook):
       ``last_checkpoint`` names it only then. Superseded ones (also the
       previous best) are removed last.
     - Where the disk is full, training goes on with the last good checkpoint in
-      place and says so; only the last save of a run must succeed.
+      place and says so; only the first and the last save of a run must succeed.
     - Weights that are NaN or infinite are not saved.
     - A validation that was cut short is known from the checkpoint
       (``scored_iter``), so that a resumed run can repeat it and the best
@@ -36,6 +36,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
+        self._has_saved = False
         last = runner.message_hub.runtime_info.get('last_ckpt')
         if last and self.file_backend.isfile(last):
             self.last_ckpt = last
@@ -83,6 +84,11 @@ class SafeCheckpointHook(CheckpointHook):
             is_last = self.is_last_train_epoch if self.by_epoch else self.is_last_train_iter
             if isinstance(error, InvalidLossError) or is_last(runner):
                 raise
+            if not self._has_saved:
+                raise UserError(
+                    f'{error}. It is the first checkpoint of this run, which stops here rather '
+                    'than learn what cannot be kept: give a folder that can be written to '
+                    '(--work-dir, default_hooks.checkpoint.out_dir)') from error
             runner.logger.error(f'{error}; training goes on, and tries again at the next '
                                 f'checkpoint')
 
@@ -119,6 +125,7 @@ class SafeCheckpointHook(CheckpointHook):
             hub.update_info('last_ckpt', previous)
             raise UserError(f'{error}; the last good checkpoint is {previous}') from error
         self.last_ckpt = path
+        self._has_saved = True
         if self.max_keep_ckpts > 0:
             superseded = steps[:-self.max_keep_ckpts]
             self.keep_ckpt_ids = steps[-self.max_keep_ckpts:]
