@@ -58,6 +58,14 @@ def main() -> int:
         print(f'{len(summary.written)} written to {args.out}')
         if summary.skipped:
             print(f'{len(summary.skipped)} skipped, there already (--overwrite writes them again)')
+        if summary.passed_over:
+            print(f'{len(summary.passed_over)} passed over, of formats that are not read')
+        for line in summary.passed_over:
+            print(f'passed over: {line}')
+        for line in summary.notes:
+            print(f'note: {line}')
+        if summary.failed:
+            print(f'{len(summary.failed)} failed')
         for line in summary.failed:
             print(f'error: {line}', file=sys.stderr)
     return 1 if summary.failed else 0

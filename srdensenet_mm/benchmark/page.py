@@ -7,8 +7,9 @@ import re
 from html import escape
 from itertools import groupby
 
-import cv2
 import numpy as np
+
+from srdensenet_mm.images.files import encode_png
 
 from .page_parts import SCRIPT, STYLE
 from .results import HIGH_RESOLUTION, Picture, Results
@@ -146,16 +147,16 @@ def _plot(plot: bytes | None) -> str:
 
 def _picture_data(picture: Picture) -> dict[str, object]:
     height, width = picture.high_resolution.shape[:2]
-    versions = {name: dict(source=_data_uri(_png(image)), psnr=f'{picture.psnr[name]:.2f}')
+    versions = {name: dict(source=_png_uri(image), psnr=f'{picture.psnr[name]:.2f}')
                 for name, image in picture.predictions.items()}
-    versions[HIGH_RESOLUTION] = dict(source=_data_uri(_png(picture.high_resolution)), psnr=None)
+    versions[HIGH_RESOLUTION] = dict(source=_png_uri(picture.high_resolution), psnr=None)
     # JavaScript has names that look like numbers first.
     return dict(id=f'{picture.data_set}/{picture.name}', width=width, height=height,
                 versions=versions, order=list(versions))
 
 
-def _png(image: np.ndarray) -> bytes:
-    return cv2.imencode('.png', image, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+def _png_uri(image: np.ndarray) -> str:
+    return _data_uri(encode_png(image, compression=9))
 
 
 def _data_uri(png: bytes) -> str:

@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
+from srdensenet_mm.images.files import encode_png
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.images.reading import find_images, read_rgb
 
@@ -55,7 +55,7 @@ def prepare_dataset(hr_folder: str | Path,
     and the right to a multiple of 12, and for each scale ``OUT/LRbicx{scale}``,
     MATLAB's bicubic of the cropped image. A scale that does not divide 12
     has a GT of its own: ``OUT/GTmod8`` goes with ``OUT/LRbicx8``. What
-    becomes of other formats is said at
+    becomes of other formats, and of what says how values are meant, is said at
     :func:`~srdensenet_mm.datasets.read_rgb`.
 
     Each file appears whole or not at all, and bears its source's time of
@@ -79,16 +79,16 @@ def prepare_dataset(hr_folder: str | Path,
         PrepareReport: The images written, left alone, failed and left over.
 
     Raises:
-        UserError: The folder is missing or holds no image, two images have
-            the same stem, a scale is no whole number of at least 2, or a file
+        UserError: The folder is missing or holds no image, all images have
+            the stem of another one, a scale is no whole number of at least 2, or a file
             cannot be written.
     """
     scales = _check_scales(scales)
     if num_workers is not None and num_workers < 1:
         raise UserError(f'num_workers={num_workers} must be at least 1')
     out_folder = Path(out_folder)
-    sources = _find_sources(hr_folder, out_folder)
     report = PrepareReport()
+    sources = _find_sources(hr_folder, out_folder, report.failed)
     pool = ThreadPoolExecutor(num_workers or os.cpu_count())
     try:
         jobs = {
@@ -110,7 +110,7 @@ def prepare_dataset(hr_folder: str | Path,
     for paths in (report.written, report.up_to_date):
         paths.sort()
     report.failed = dict(sorted(report.failed.items()))
-    stems = {source.stem for source in sources}
+    stems = {source.stem for source in [*sources, *report.failed]}
     report.left_over = sorted(
         path for multiple in set(map(gt_multiple, scales))
         for path in (out_folder / f'GTmod{multiple}').glob('*.png') if path.stem not in stems)
@@ -130,22 +130,28 @@ def _check_scales(scales: Sequence[int]) -> list[int]:
     return sorted({int(scale) for scale in scales})
 
 
-def _find_sources(hr_folder: str | Path, out_folder: Path) -> list[Path]:
+def _find_sources(hr_folder: str | Path, out_folder: Path, failed: dict[Path, str]) -> list[Path]:
+    """The images to prepare; those of one stem are put down as failed."""
     prepared = {
         path.resolve()
         for pattern in ('GTmod*', 'LRbicx*') for path in out_folder.glob(pattern)
     }
-    sources: dict[str, Path] = {}
+    by_stem: dict[str, list[Path]] = {}
     for path in find_images(hr_folder):
         if any(folder in prepared for folder in path.resolve().parents):
             continue
-        if path.stem in sources:
-            raise UserError(f'{sources[path.stem]} and {path} would both become {path.stem}.png: '
-                            'rename one')
-        sources[path.stem] = path
-    if not sources:
+        by_stem.setdefault(path.stem, []).append(path)
+    if not by_stem:
         raise UserError(f'{hr_folder}: holds no image besides those prepared in {out_folder}')
-    return list(sources.values())
+    for stem, paths in by_stem.items():
+        if len(paths) > 1:
+            for path in paths:
+                other = next(one for one in paths if one != path)
+                failed[path] = f'{path}: {other} would become {stem}.png too: rename one'
+    sources = [paths[0] for paths in by_stem.values() if len(paths) == 1]
+    if not sources:
+        raise UserError(next(iter(failed.values())))
+    return sources
 
 
 def _prepare_image(source: Path, out_folder: Path, scales: list[int], overwrite: bool) -> bool:
@@ -205,7 +211,7 @@ def _crop(image: np.ndarray, multiple: int, source: Path) -> np.ndarray:
 
 
 def _write_png(path: Path, rgb: np.ndarray, time: int) -> None:
-    content = cv2.imencode('.png', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
+    content = encode_png(np.ascontiguousarray(rgb[..., ::-1]))
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
         # Where a share refuses times, the image is made again by the next run.

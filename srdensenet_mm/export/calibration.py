@@ -9,7 +9,8 @@ from torch import Tensor
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.files import read_image
 from srdensenet_mm.images.reading import find_images
-from srdensenet_mm.images.tensors import check_image, to_float
+from srdensenet_mm.images.tensors import as_image, to_float
+from srdensenet_mm.images.transparency import fill_hidden
 from srdensenet_mm.models.colour import luma_of
 
 MAX_IMAGES = 32
@@ -49,9 +50,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _read(file: Path, colour: str) -> Tensor:
-    image = read_image(file).pixels
-    check_image(image)
-    image = image if image.ndim == 3 else image[..., None]
+    image = fill_hidden(as_image(read_image(file).pixels))
     top, left = (max(0, (size - _SIDE) // 2) for size in image.shape[:2])
     part = to_float(image, slice(top, top + _SIDE), slice(left, left + _SIDE), 'cpu')
     colours = part[:, :3]  # without alpha

@@ -1,11 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Decoding images, those too that OpenCV does not hand out as they are.
+"""Decoding images, whatever their format.
 
-Of PGM, PPM and JPEG 2000 it leaves numbers unscaled; of TIFF it drops or
-multiplies in alpha, and makes negatives. What cannot be mended in a few lines is
-refused.
+Pillow tells what a file is and decodes most formats. OpenCV decodes the usual ones, because it
+is the faster one and alone keeps 16 bits in all channels. What neither reads rightly is refused.
 """
 import io
+import os
 import re
 import threading
 import warnings
@@ -17,78 +17,142 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
-from PIL.ExifTags import Base as Tag
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
 from srdensenet_mm.errors import UserError
 
-_PILLOW = threading.RLock()
-_TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-_SUN_SIGNATURE = b'\x59\xa6\x6a\x95'
-# A file of boxes, and the bare codestream, as it also stands in the last of them.
-_JPEG2000_SIGNATURES = (b'\0\0\0\x0cjP  ', b'\xff\x4f\xff\x51')
+from .colour_meaning import Meaning, meaning_of
+
+# What Pillow may take a file for. The others are drawings and data, or start other programs.
+_FORMATS = ('PNG', 'JPEG', 'GIF', 'WEBP', 'AVIF', 'HEIF', 'TIFF', 'BMP', 'DIB', 'JPEG2000',
+            'PPM', 'SUN', 'TGA', 'PSD', 'ICO', 'CUR', 'ICNS', 'PCX', 'SGI', 'QOI', 'DDS', 'XBM',
+            'XPM')
+# Of these, OpenCV decodes all kinds rightly, or they are mended here.
+_BY_OPENCV = ('PNG', 'JPEG', 'MPO', 'WEBP', 'JPEG2000', 'PPM')
+# Formats in which Pillow finds damage before OpenCV does, which writes lines of its own.
+_CHECKED = ('PNG', 'JPEG', 'WEBP', 'PPM')
+# Formats whose further images are views or layers of the first one, not frames or pages.
+_ONE_IMAGE = ('MPO', 'PSD')
 # Bytes that the texts in a PNG may unpack to; Pillow's own limit is 1 MiB.
 _MAX_TEXT = 2**28
 # The kind, width, height and highest value, with blanks and comments between.
 _PNM_HEADER = re.compile(rb'P[2356]' + 3 * rb'(?:\s|#[^\r\n]*[\r\n])+(\d+)')
+_JPEG2000_CODESTREAM = b'\xff\x4f\xff\x51'
+# What a PNG with EXIF holds near its beginning or end: a chunk, or a text by ImageMagick.
+_PNG_EXIF = (b'eXIf', b'Raw profile type')
+_ENDS = 2**16
+# Where a PNG's header has its bits for a value.
+_PNG_DEPTH_AT = 24
 
-# Values of a TIFF's PhotometricInterpretation, then of its ExtraSamples.
-_WHITE_IS_ZERO, _GRAY, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_Tag = ExifTags.Base
+# Values of a TIFF's PhotometricInterpretation, with the samples that colours take.
+_WHITE_IS_ZERO = 0
+_BY_OPENCV_TIFFS = {_WHITE_IS_ZERO: 1, 1: 1, 2: 3}
+# Values of its ExtraSamples.
 _ASSOCIATED, _UNASSOCIATED = 1, 2
-# Samples without alpha, the channels that they become, the bits that each may have.
-_TIFF_KINDS = {
-    _WHITE_IS_ZERO: (1, 1, (1, 8, 16)),
-    _GRAY: (1, 1, (1, 8, 12, 16)),
-    _RGB: (3, 3, (8, 16)),
-    _PALETTE: (1, 3, (4, 8)),
-    _YCBCR: (3, 3, (8,)),
-}
+
+_pillow_lock = threading.RLock()
 
 
-def decode(path: str | Path, data: bytes, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
+@dataclass
+class DecodedImage:
+    """A decoded image file.
+
+    Attributes:
+        pixels (np.ndarray): As OpenCV reads it, upright: (H, W), BGR (H, W, 3)
+            or BGRA (H, W, 4).
+        meaning (Meaning): How its values are meant.
+        notes (tuple[str, ...]): What a user should know of the reading, such
+            as that the file holds more frames.
+    """
+    pixels: np.ndarray
+    meaning: Meaning = Meaning()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        """The ICC profile of these colours."""
+        return self.meaning.icc_profile
+
+
+def decode(path: str | Path, data: bytes, pixels_only: bool = False) -> DecodedImage:
     """Decode an image file.
 
     Args:
         path (str | Path): Its name, for messages.
         data (bytes): Its content.
-        flags (int): OpenCV's ``IMREAD_...``; of TIFFs, which come as with
-            ``IMREAD_UNCHANGED``, none counts.
+        pixels_only (bool): Be quick: leave out how the values are meant, and
+            let Pillow look for damage only where it decodes. Where OpenCV
+            finds damage, it writes lines of its own. Defaults to False.
 
     Returns:
-        np.ndarray: As OpenCV's ``imdecode``, with values of the type's full
-        range and colours that alpha is not multiplied into. TIFFs are upright,
-        and gray with alpha is BGRA.
+        DecodedImage: Upright, with values of the type's full range and colours
+        that alpha is not multiplied into. Gray with alpha is BGRA.
 
     Raises:
         UserError: It is damaged, no image, or of a kind that would not be
             read rightly.
     """
-    if data.startswith(_TIFF_SIGNATURES):
-        return _tiff(path, data)
-    if data.startswith(b'P7'):
-        # Its red and blue would be exchanged.
-        raise UserError(f'{path}: is a PAM, convert it to PNG first')
-    if data.startswith(b'BM') and data[28:30] == b'\x10\0':
-        raise UserError(f'{path}: is a BMP of 16 bits a pixel, whose colours would come out too '
-                        'dark: convert it to PNG')
-    if data.startswith(_SUN_SIGNATURE):
-        return _sun_raster(path, data, flags)
-    if data.startswith(_JPEG2000_SIGNATURES):
-        return _jpeg2000(path, data, flags)
-    pixels = _by_opencv(path, data, flags)
-    header = _PNM_HEADER.match(data)
-    if header is None:
-        return pixels
-    return _of_full_range(pixels, int(header[3]), plain=data[:2] in (b'P2', b'P3'))
+    image = _identify(path, data)
+    notes = []
+    try:
+        with _without_limits():
+            orientation = _orientation(image, data)
+            frames = 1 if image.format in _ONE_IMAGE else getattr(image, 'n_frames', 1)
+            # It changes when an image is loaded.
+            mode, transparency = image.mode, image.info.get('transparency')
+            meaning = Meaning() if pixels_only else meaning_of(image, data)
+            if not pixels_only and image.format in _CHECKED and mode != 'CMYK':
+                # An eighth of the size is quicker, and all of the file is read.
+                image.draft('L', (max(1, image.width // 8), max(1, image.height // 8)))
+                image.load()
+    except Exception as error:  # of many kinds, by format
+        raise _damaged(path, error) from error
+    if frames > 1:
+        notes.append(f'{path}: holds {frames} frames or pages, the first is taken')
+
+    if image.format == 'TIFF':
+        pixels = _tiff(path, data, image)
+    elif image.format not in _BY_OPENCV or mode == 'CMYK':
+        pixels = _by_pillow(path, image)
+    elif image.format == 'JPEG2000':
+        pixels = _jpeg2000(path, data)
+    else:
+        pixels = _by_opencv(path, data)
+    if image.format == 'PPM' and (header := _PNM_HEADER.match(data)):
+        pixels = _of_full_range(pixels, int(header[3]), plain=data[:2] in (b'P2', b'P3'))
+    if image.format == 'PNG' and pixels.ndim == 2 and isinstance(transparency, int):
+        # The one kind of transparency that OpenCV does not resolve.
+        alpha = np.where(pixels == _scaled_gray(transparency, data), 0,
+                         np.iinfo(pixels.dtype).max)
+        pixels = np.dstack([pixels] * 3 + [alpha.astype(pixels.dtype)])
+
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    meaning, left_behind = meaning.fitted(channels)
+    if left_behind:
+        notes.append(f'{path}: {left_behind}')
+    return DecodedImage(_upright(pixels, orientation), meaning, tuple(notes))
+
+
+def read_size(path: str | Path) -> tuple[int, int] | None:
+    """Width and height of an image, upright, from its header.
+
+    None where the header says nothing: reading the image will tell why.
+    """
+    try:
+        with _without_limits(), _open(path) as image:
+            return image.size[::-1] if _orientation(image) >= 5 else image.size
+    except Exception:  # of many kinds, by format: MemoryError too
+        return None
 
 
 @contextmanager
-def open_with_pillow(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
-    """Open an image however large it and its texts are, without warnings of its metadata.
+def _without_limits() -> Iterator[None]:
+    """Pillow opens an image however large it and its texts are, and says nothing of its metadata.
 
     One thread at a time: the limits and the warnings are the process's.
     """
-    with _PILLOW:
+    with _pillow_lock:
         limits = (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK,
                   PngImagePlugin.MAX_TEXT_MEMORY)
         # For pixels, OpenCV has a limit of its own.
@@ -97,26 +161,198 @@ def open_with_pillow(source: str | Path | BinaryIO) -> Iterator[Image.Image]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')
-                with Image.open(source) as image:
-                    yield image
+                yield
         finally:
             (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK,
              PngImagePlugin.MAX_TEXT_MEMORY) = limits
 
 
-def damaged(path: str | Path, error: Exception) -> UserError:
-    """What to raise for a file that Pillow cannot read to its end."""
+def _new_lock() -> None:
+    global _pillow_lock
+    _pillow_lock = threading.RLock()
+
+
+if hasattr(os, 'register_at_fork'):
+    # A worker that is forked while another thread reads an image would wait for ever.
+    os.register_at_fork(after_in_child=_new_lock)
+
+
+def _open(source: str | Path | BinaryIO) -> Image.Image:
+    Image.init()
+    # Older versions lack some, and HEIF is registered by a package of its own.
+    return Image.open(source, formats=[name for name in _FORMATS if name in Image.OPEN])
+
+
+def _identify(path: str | Path, data: bytes) -> Image.Image:
+    """The image with its header read; its pixels are decoded later."""
+    try:
+        with _without_limits():
+            try:
+                return _open(io.BytesIO(data))
+            except UnidentifiedImageError:
+                if not (is_heif(data) and _learn_heif()):
+                    raise
+                return _open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        if is_heif(data):
+            raise UserError(f'{path}: {HEIF_HELP}') from None
+        if data.startswith((b'II', b'MM')):
+            raise UserError(
+                f'{path}: is damaged, or a TIFF of a rare kind: convert it to PNG') from None
+        raise UserError(f'{path}: is no image of a format that is read here, or is damaged: '
+                        'if another program shows it, convert it to PNG') from None
+    except Exception as error:  # of many kinds, by format
+        raise _damaged(path, error) from error
+
+
+HEIF_HELP = ('is a HEIC or HEIF image, for which the package pillow-heif is needed: '
+             'pip install pillow-heif, or convert it to PNG')
+
+
+def is_heif(data: bytes) -> bool:
+    """Whether a file begins as HEIC and HEIF do."""
+    return data[4:8] == b'ftyp' and data[8:12] in (b'heic', b'heix', b'hevc', b'mif1', b'msf1')
+
+
+def _learn_heif() -> bool:
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def _damaged(path: str | Path, error: Exception) -> UserError:
     return UserError(f'{path}: is damaged or truncated ({str(error) or type(error).__name__})')
 
 
-def _by_opencv(path: str | Path, data: bytes, flags: int) -> np.ndarray:
+def _rare(path: str | Path, what: str) -> UserError:
+    return UserError(f'{path}: is a {what}, of a rare kind that would not be read rightly: '
+                     'convert it to PNG')
+
+
+def _orientation(image: Image.Image, data: bytes = b'') -> int:
+    """The EXIF orientation; 1, upright, where EXIF is none or cannot be read."""
+    if image.format == 'TIFF':  # which Pillow and OpenCV decode upright
+        return 1
+    # To find no EXIF in a PNG, Pillow would decode all of it.
+    ends = data[:_ENDS] + data[-_ENDS:]
+    if image.format == 'PNG' and data and not any(name in ends for name in _PNG_EXIF):
+        return 1
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        return image.getexif().get(_Tag.Orientation, 1)
+    except Exception:  # of many kinds; the pixels may well be good
+        return 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Carry out an EXIF orientation, 1 to 8; others mean nothing."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+# What follows decodes pixels.
+
+
+def _by_opencv(path: str | Path, data: bytes) -> np.ndarray:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise UserError(f'{path}: cannot be decoded ({error.err or error})') from error
     if pixels is None:
         raise UserError(f'{path}: is no image that OpenCV reads, or is damaged or cut short')
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise UserError(f'{path}: holds {pixels.dtype} values; give 8 or 16 bits a channel')
     return pixels
+
+
+def _by_pillow(path: str | Path, image: Image.Image) -> np.ndarray:
+    try:
+        image.load()
+        mode = image.mode
+        if mode == 'CMYK':
+            image = _from_cmyk(image)
+        elif mode in ('1', 'PA', 'YCbCr', 'RGBX'):
+            image = image.convert({'1': 'L', 'PA': 'RGBA'}.get(mode, 'RGB'))
+        elif mode in ('P', 'L', 'RGB') and 'transparency' in image.info:
+            image = image.convert('RGBA')
+        elif mode == 'P':
+            image = image.convert('RGB')
+            colours = np.asarray(image)
+            if (colours == colours[..., :1]).all():  # as OpenCV reads a palette of grays
+                image = image.convert('L')
+        pixels = np.asarray(image)
+    except ValueError as error:  # a layout that Pillow can open, but not decode
+        raise _rare(path, f'{image.format} ({error})') from error
+    except Exception as error:  # of many kinds
+        raise _damaged(path, error) from error
+    if image.mode in ('RGBa', 'La'):
+        pixels = _divided_by_alpha(pixels)
+    elif image.mode not in ('L', 'LA', 'RGB', 'RGBA') and pixels.dtype != np.uint16:
+        raise _rare(path, f'{image.format or "image"} of the mode {mode}')
+    if pixels.ndim == 2:
+        return pixels
+    return pixels[..., {2: [0, 0, 0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]]
+
+
+def _from_cmyk(image: Image.Image) -> Image.Image:
+    """sRGB; by the image's own profile, where it has one that can be used."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info['icc_profile']))
+        return ImageCms.profileToProfile(
+            image, profile, ImageCms.createProfile('sRGB'), outputMode='RGB')
+    except (KeyError, ImportError, OSError, ImageCms.PyCMSError):
+        return image.convert('RGB')
+
+
+def _tiff(path: str | Path, data: bytes, image: Image.Image) -> np.ndarray:
+    tags = image.tag_v2
+    photometric, bits = tags.get(_Tag.PhotometricInterpretation), tags.get(_Tag.BitsPerSample, (1,))
+    samples, extra = tags.get(_Tag.SamplesPerPixel, 1), tags.get(_Tag.ExtraSamples, ())
+    rare = _rare(path, f'TIFF (SamplesPerPixel {samples}, BitsPerSample {bits[0]}, '
+                       f'PhotometricInterpretation {photometric})')
+    if set(tags.get(_Tag.SampleFormat, (1,))) != {1}:  # numbers with a sign, or floating-point
+        raise rare
+    colours = _BY_OPENCV_TIFFS.get(photometric)
+    multiplied = (samples, colours) == (4, 3) and extra[:1] == (_ASSOCIATED, )
+    if max(bits) <= 8 and not multiplied:
+        return _by_pillow(path, image)
+    # Pillow would keep 8 of more bits, and round down what it divides by alpha.
+    known = (set(bits) <= {8, 16} and (samples == colours or (samples, colours) == (4, 3))
+             or set(bits) == {12} and (samples, photometric) == (1, 1))
+    if not known or samples > 1 and tags.get(_Tag.PlanarConfiguration, 1) != 1:
+        raise rare
+    pixels = _by_opencv(path, data)
+    if pixels.dtype != (np.uint8 if bits[0] == 8 else np.uint16) or (
+            (1 if pixels.ndim == 2 else pixels.shape[2]) != samples):
+        raise rare
+    if bits[0] == 12:
+        pixels = _of_full_range(pixels >> 4, 4095)
+    if photometric == _WHITE_IS_ZERO:
+        pixels = ~pixels
+    if multiplied:
+        return _divided_by_alpha(pixels)
+    if samples == 4 and extra and extra[0] != _UNASSOCIATED:  # a selection or the like
+        return pixels[..., :3]
+    return pixels
+
+
+def _jpeg2000(path: str | Path, data: bytes) -> np.ndarray:
+    # The marker segment SIZ; of each component, 3 bytes: the depth less 1 and, as the highest
+    # bit, whether it has a sign, then two steps of sampling.
+    siz = data.find(_JPEG2000_CODESTREAM) + 2
+    count = int.from_bytes(data[siz + 38:siz + 40], 'big')
+    kinds = set(data[siz + 40:siz + 40 + 3 * count:3])
+    if siz < 2 or len(kinds) != 1 or max(kinds) > 15:
+        raise UserError(f'{path}: is a JPEG 2000 file whose channels differ in their bits, have a '
+                        'sign, or more than 16 bits: convert it to PNG')
+    return _of_full_range(_by_opencv(path, data), 2**(kinds.pop() + 1) - 1)
 
 
 def _of_full_range(pixels: np.ndarray, highest: int, plain: bool = False) -> np.ndarray:
@@ -132,108 +368,10 @@ def _of_full_range(pixels: np.ndarray, highest: int, plain: bool = False) -> np.
     return table[pixels]
 
 
-def _sun_raster(path: str | Path, data: bytes, flags: int) -> np.ndarray:
-    depth, map_type = (int.from_bytes(data[i:i + 4], 'big') for i in (12, 24))
-    if map_type or depth not in (1, 8):
-        return _by_opencv(path, data, flags)
-    if depth == 1:
-        raise UserError(f'{path}: is a Sun raster of 1 bit without a colour map, which would come '
-                        'out in one colour: convert it to PNG')
-    # Gray. Read as gray, it would go through a colour map of zeros.
-    return _by_opencv(path, data, cv2.IMREAD_COLOR)[..., 0]
-
-
-def _jpeg2000(path: str | Path, data: bytes, flags: int) -> np.ndarray:
-    # The marker segment SIZ; of each component, 3 bytes: the depth less 1 and, as the highest
-    # bit, whether it has a sign, then two steps of sampling.
-    siz = data.find(_JPEG2000_SIGNATURES[1]) + 2
-    count = int.from_bytes(data[siz + 38:siz + 40], 'big')
-    kinds = set(data[siz + 40:siz + 40 + 3 * count:3])
-    if siz < 2 or not kinds:
-        return _by_opencv(path, data, flags)  # which says what is wrong
-    if len(kinds) > 1 or max(kinds) > 15:
-        raise UserError(f'{path}: is a JPEG 2000 file whose channels differ in their bits, have a '
-                        'sign, or more than 16 bits: convert it to PNG')
-    return _of_full_range(_by_opencv(path, data, flags), 2**(kinds.pop() + 1) - 1)
-
-
-@dataclass
-class _TiffKind:
-    photometric: int
-    bits: int
-    samples: int
-    alpha: int | None
-    channels: int
-
-    def __str__(self) -> str:
-        return (f'SamplesPerPixel {self.samples}, BitsPerSample {self.bits}, '
-                f'PhotometricInterpretation {self.photometric}')
-
-
-def _tiff(path: str | Path, data: bytes) -> np.ndarray:
-    kind = _tiff_kind(path, data)
-    if kind.bits == 8 and (kind.samples == 2 or kind.alpha == _UNASSOCIATED):
-        # OpenCV would drop alpha, or multiply it in.
-        pixels = _by_pillow(path, data)
-    else:
-        pixels = _by_opencv(path, data, cv2.IMREAD_UNCHANGED)
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if pixels.dtype != (np.uint8 if kind.bits <= 8 else np.uint16) or channels != kind.channels:
-        raise _rare_tiff(path, kind)
-
-    if kind.bits == 12:
-        pixels = _of_full_range(pixels >> 4, 4095)
-    if kind.bits == 16 and kind.photometric == _WHITE_IS_ZERO:
-        pixels = ~pixels
-    if kind.alpha == _ASSOCIATED:
-        pixels = _divided_by_alpha(pixels)
-    return pixels[..., [0, 0, 0, 1]] if channels == 2 else pixels
-
-
-def _tiff_kind(path: str | Path, data: bytes) -> _TiffKind:
-    """What the tags tell; refuses what would not be read rightly."""
-    try:
-        with open_with_pillow(io.BytesIO(data)) as image:
-            mode, tags = image.mode, image.tag_v2
-    except UnidentifiedImageError:
-        raise UserError(
-            f'{path}: is damaged, or a TIFF of a rare kind: convert it to PNG') from None
-    except Exception as error:  # of many kinds
-        raise damaged(path, error) from error
-    if mode in ('CMYK', 'LAB'):
-        raise UserError(f'{path}: is a TIFF in {mode}, convert it to RGB first')
-
-    photometric = tags.get(Tag.PhotometricInterpretation)
-    samples, bits = tags.get(Tag.SamplesPerPixel, 1), tags.get(Tag.BitsPerSample, (1,))
-    extra = tags.get(Tag.ExtraSamples, ())
-    colours, channels, known_bits = _TIFF_KINDS.get(photometric, (0, 0, ()))
-    transparent = samples == colours + 1 and photometric in (_GRAY, _RGB)
-    kind = _TiffKind(photometric, bits[0], samples, extra[0] if transparent and extra else None,
-                     channels + transparent)
-    if not (
-            (samples == colours or transparent)
-            and set(bits) == {kind.bits} and kind.bits in known_bits
-            and set(tags.get(Tag.SampleFormat, (1,))) == {1}  # whole numbers without a sign
-            # OpenCV reads separate planes of 8 bits only, and Pillow those of RGB.
-            and (samples == 1 or tags.get(Tag.PlanarConfiguration, 1) == 1
-                 or kind.bits == 8 and photometric == _RGB)):
-        raise _rare_tiff(path, kind)
-    return kind
-
-
-def _rare_tiff(path: str | Path, kind: _TiffKind) -> UserError:
-    return UserError(f'{path}: is a TIFF of a kind that would not be read rightly ({kind}): '
-                     'convert it to PNG')
-
-
-def _by_pillow(path: str | Path, data: bytes) -> np.ndarray:
-    """(H, W, 2) or BGRA; upright, as Pillow's TIFFs are when they have been loaded."""
-    try:
-        with open_with_pillow(io.BytesIO(data)) as image:
-            pixels = np.array(image)
-    except Exception as error:  # of many kinds
-        raise damaged(path, error) from error
-    return pixels[..., [2, 1, 0, 3]] if pixels.shape[2:] == (4,) else pixels
+def _scaled_gray(value: int, png: bytes) -> int:
+    """A gray value of a PNG of less than 8 bits as OpenCV's pixels have it, 0..255."""
+    depth = png[_PNG_DEPTH_AT]
+    return value if depth >= 8 or value >= 2**depth else value * (255 // (2**depth - 1))
 
 
 def _divided_by_alpha(pixels: np.ndarray) -> np.ndarray:

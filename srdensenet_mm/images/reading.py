@@ -1,33 +1,39 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Finding images in folders, and decoding them into 8-bit RGB."""
+"""Images for training and scoring: finding them in folders, and 8-bit RGB of them."""
+import functools
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from mmengine.fileio import get
+from mmengine.logging import print_log
 
 from srdensenet_mm.errors import UserError
 
-from .decoding import decode
-from .folders import EXTENSIONS, walk_images
+from .files import read_image
+from .folders import take_images, walk_files
 
 # By the number of channels.
 _TO_RGB = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
+# Images passed over that are named, of each folder; the others are counted.
+_NAMED = 3
 
 
 def find_images(folders: str | Path | Sequence[str | Path]) -> list[Path]:
     """The images in folders and all folders below them, sorted within each.
 
     Links to folders are followed; a folder met twice (a loop of links) is
-    entered once. Hidden files and folders are passed over.
+    entered once. Hidden files and folders are left out. Images of a format that
+    is not read are passed over, and the log says so.
 
     Args:
         folders (str | Path | Sequence): One folder or several.
 
     Returns:
-        list[Path]: Files whose ending is one of OpenCV's image formats.
+        list[Path]: Files whose ending, or else whose content, is that of an
+        image.
 
     Raises:
         UserError: A folder is missing, cannot be listed or holds no image.
@@ -40,15 +46,21 @@ def find_images(folders: str | Path | Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for folder in map(Path, folders):
         if not os.path.isdir(folder):
-            raise UserError(f'{folder}: no such folder; it is to hold high-resolution images '
-                            '(PNG, JPEG, ...), in folders of their own if you like')
+            raise UserError(f'{folder}: no such folder; give one with high-resolution images '
+                            '(PNG, JPEG, ...), which may lie in folders of their own')
         try:
-            inside = sorted(walk_images(folder))
+            inside, passed_over = take_images(walk_files(folder))
         except OSError as error:
             raise UserError(f'{error.filename}: cannot be listed ({error.strerror})') from error
+        reasons = [f'{path}: {why}' for path, why in passed_over.items()]
         if not inside:
-            raise UserError(f'{folder}: holds no image; put high-resolution images into it '
-                            f'({", ".join(sorted(EXTENSIONS))})')
+            raise UserError(f'{folder}: holds no image that can be read; put high-resolution '
+                            'images into it (PNG, JPEG, TIFF, WebP, ...)'
+                            + (f' ({reasons[0]})' if reasons else ''))
+        if reasons:
+            more = f'; and {len(reasons) - _NAMED} more' if len(reasons) > _NAMED else ''
+            _say_once(f'{folder}: {len(reasons)} images are passed over: '
+                      f'{"; ".join(reasons[:_NAMED])}{more}')
         found.extend(inside)
     return found
 
@@ -56,13 +68,13 @@ def find_images(folders: str | Path | Sequence[str | Path]) -> list[Path]:
 def read_rgb(path: str | Path) -> np.ndarray:
     """Decode an image into 8-bit RGB.
 
+    As :func:`~srdensenet_mm.images.files.read_image` reads it, and further:
+
     - Grayscale becomes three equal channels (Set14's ``img_003``).
     - Alpha is dropped: the colours below it stay, nothing is blended.
     - 16 bits become 8: divided by 257 and rounded.
-    - PGMs, PPMs and JPEG 2000 files of another highest value are rescaled to 255.
-    - Palettes and CMYK JPEGs become what OpenCV makes of them.
-    - The EXIF orientation is applied, as OpenCV does by default.
-    - Of an animation or several pages, the first image counts.
+    - How the values are meant is ignored: ICC profiles, gamma and the like.
+    - Of several frames or pages the first counts; the log says so once.
 
     Args:
         path (str | Path): The file.
@@ -75,15 +87,15 @@ def read_rgb(path: str | Path) -> np.ndarray:
             floating-point values, or is of a kind that would not be read
             rightly.
     """
-    try:
-        content = get(str(path))
-    except OSError as error:
-        raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
-    if not content:
-        raise UserError(f'{path}: is empty (0 bytes)')
-    image = decode(path, content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    found = read_image(path, pixels_only=True)
+    for note in found.notes:
+        _say_once(note)
+    image = found.pixels
     if image.dtype == np.uint16:
         image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    elif image.dtype != np.uint8:
-        raise UserError(f'{path}: holds {image.dtype} values; give 8 or 16 bits a channel')
     return cv2.cvtColor(image, _TO_RGB[1 if image.ndim == 2 else image.shape[2]])
+
+
+@functools.lru_cache(maxsize=10_000)
+def _say_once(line: str) -> None:
+    print_log(line, 'current', logging.WARNING)

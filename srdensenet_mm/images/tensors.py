@@ -7,24 +7,40 @@ from torch import Tensor
 from srdensenet_mm.errors import UserError
 
 
-def check_image(image: np.ndarray) -> None:
-    """Refuse what is no image.
+def as_image(image: np.ndarray) -> np.ndarray:
+    """Take an array for an image, or refuse it.
+
+    Args:
+        image (np.ndarray): uint8 or uint16, in any byte order and layout;
+            shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+
+    Returns:
+        np.ndarray: The same values, shape (H, W, C), in the machine's byte
+        order. A copy only where that is another one.
 
     Raises:
-        UserError: The array is empty, has another type than uint8 and uint16,
-            or another shape than (H, W), (H, W, 1), (H, W, 3) and (H, W, 4).
+        UserError: The array is empty, has another type or another shape.
     """
     if not isinstance(image, np.ndarray):
         raise UserError(f'an image is a NumPy array as cv2.imread gives it, '
                         f'not {type(image).__name__}')
-    if image.dtype not in (np.uint8, np.uint16):
-        raise UserError(f'images of {image.dtype} are not supported: '
-                        'convert to uint8 (0..255) or uint16 (0..65535)')
+    if np.ma.is_masked(image):
+        raise UserError('the image is an array with masked values: fill them first, '
+                        'with image.filled(0) for example')
+    dtype = image.dtype.newbyteorder('=')
+    if dtype not in (np.uint8, np.uint16):
+        ways = {'b': 'image.astype(np.uint8) * 255', 'f': '(image * 255).round().astype(np.uint8), '
+                'where 1 is white'}
+        way = f' ({ways[dtype.kind]})' if dtype.kind in ways else ''
+        raise UserError(f'images of {dtype} are not supported: convert to uint8 (0..255){way} '
+                        'or uint16 (0..65535)')
     if image.ndim not in (2, 3) or image.ndim == 3 and image.shape[2] not in (1, 3, 4):
         raise UserError(f'an image of shape {image.shape} is not supported: expected (H, W), '
                         '(H, W, 1) grayscale, (H, W, 3) BGR or (H, W, 4) BGRA')
     if image.size == 0:
         raise UserError(f'the image is empty, its shape is {image.shape}')
+    image = np.asarray(image).astype(dtype, copy=False)
+    return image if image.ndim == 3 else image[..., None]
 
 
 def to_float(image: np.ndarray, rows: slice, cols: slice, device: torch.device) -> Tensor:

@@ -4,7 +4,7 @@ import errno
 import glob
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +12,28 @@ from tqdm import tqdm
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import make_folder, same_file
-from srdensenet_mm.images.files import DecodedImage, image_pixels, read_image, write_png
-from srdensenet_mm.images.folders import EXTENSIONS, is_image, walk_images
+from srdensenet_mm.images.decoding import read_size
+from srdensenet_mm.images.files import read_image, write_png
+from srdensenet_mm.images.folders import take_images, walk_files
 
 # Failures to write that the next image would meet as well.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
     """An image to upscale.
 
     Attributes:
         source (Path): The image file.
         target (Path): The PNG to write.
+        fault (str): Why it must not be written, or nothing.
+        passed_over (str): Why the image is left out, or nothing.
     """
     source: Path
     target: Path
+    fault: str = ''
+    passed_over: str = ''
 
 
 @dataclass
@@ -38,11 +43,17 @@ class Summary:
     Attributes:
         written (List[Path]): New files.
         skipped (List[Path]): Files that were there already.
+        passed_over (List[str]): One line for each image of a format that is
+            not read: its name and the reason.
+        notes (List[str]): What a user should know of images that were
+            upscaled, a line each.
         failed (List[str]): One line for each image that could not be
             upscaled: its name and the reason.
     """
     written: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
@@ -57,40 +68,51 @@ def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
             place below a folder of ``inputs`` or the fixed part of a pattern.
 
     Returns:
-        List[Job]: In the order of ``inputs``, sorted within each.
+        List[Job]: In the order of ``inputs``, sorted within each. Images that
+        would become the same file, or would overwrite an image, have a
+        ``fault``. Images of formats that are not read are ``passed_over``.
 
     Raises:
-        UserError: There is no image, an input is empty, two would become the
-            same file, one would be overwritten by its own or another one's
-            result, or ``out`` is a folder of ``inputs``.
+        UserError: There is no image, an input is empty, all images have
+            faults, or ``out`` is a folder of ``inputs``.
     """
     out = Path(out)
     jobs: list[Job] = []
-    taken: dict[Path, Path] = {}
+    left_out: list[Job] = []
+    of_target: dict[Path, list[Job]] = {}
     for given in inputs:
-        for source, place in _expand(given, out):
-            target = out / place.parent / f'{place.stem}.png'
-            other = taken.setdefault(target, source)
-            if other is not source:
-                if same_file(other, source):
-                    continue
-                raise UserError(f'{source} and {other} would both become {target}: '
-                                'rename one, or upscale them into two folders')
-            if same_file(target, source):
-                raise UserError(f'{source}: would be overwritten by its own result, '
-                                'choose another --out')
-            jobs.append(Job(source, target))
+        for source, place, passed_over in _expand(given, out):
+            job = Job(source, out / place.parent / f'{place.stem}.png', passed_over=passed_over)
+            if passed_over:
+                left_out.append(job)
+                continue
+            same_target = of_target.setdefault(job.target, [])
+            if not any(same_file(other.source, source) for other in same_target):
+                same_target.append(job)
+                jobs.append(job)
     sources = {os.path.realpath(job.source): job.source for job in jobs}
     for job in jobs:
-        other = sources.get(os.path.realpath(job.target))
-        if other is not None:
-            raise UserError(f'{other}: would be overwritten by the result of {job.source}, '
-                            'choose another --out')
-    return jobs
+        others = [other.source for other in of_target[job.target] if other is not job]
+        overwritten = sources.get(os.path.realpath(job.target))
+        if others:
+            job.fault = (f'{job.source}: {others[0]} would become {job.target} too: rename one, or '
+                         'upscale them into two folders')
+        elif same_file(job.target, job.source):
+            job.fault = (f'{job.source}: would be overwritten by its own result, choose another '
+                         '--out')
+        elif overwritten is not None:
+            job.fault = (f'{job.source}: {overwritten} would be overwritten by its result, choose '
+                         'another --out')
+    if jobs and all(job.fault for job in jobs):
+        raise UserError(jobs[0].fault)
+    return jobs + left_out
 
 
-def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:
-    """The images that one input means, each with its place below the output folder."""
+def _expand(given: str, out: Path) -> list[tuple[Path, Path, str]]:
+    """The images that one input means.
+
+    Each has its place below the output folder, and why it is passed over.
+    """
     if not given:
         # A variable of the shell that is not set; Path would make it this folder.
         raise UserError("'': an input is empty, give a file, a folder or a pattern "
@@ -102,10 +124,10 @@ def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:
             raise UserError(f'{given}: is the --out folder as well; the next run would take its '
                             'results for images, choose another')
         # Results of an earlier run are not images to upscale.
-        root, found = path, walk_images(path, left_out=out)
+        root, found = path, walk_files(path, left_out=out)
     elif os.path.exists(path) or not glob.has_magic(given):
         # A file that is not there, or out of reach, is reported with the others that fail.
-        return [(path, Path(path.name))]
+        return [(path, Path(path.name), '')]
     else:
         fixed = []
         for part in path.parts[:-1]:
@@ -114,15 +136,17 @@ def _expand(given: str, out: Path) -> list[tuple[Path, Path]]:
             fixed.append(part)
         root = Path(*fixed)
         found = (Path(name) for name in glob.glob(given, recursive=True)
-                 if is_image(Path(name)) and os.path.isfile(name)
-                 and not _is_result(name, out, root))
+                 if os.path.isfile(name) and not _is_result(name, out, root))
     try:
-        images = sorted(found)
+        images, passed_over = take_images(found)
     except OSError as error:
         raise UserError(f'{error.filename}: cannot be read ({error.strerror})') from error
     if not images:
-        raise UserError(f'{given}: no image there (looked for {" ".join(sorted(EXTENSIONS))})')
-    return [(file, file.relative_to(root)) for file in images]
+        reasons = [f'{file}: {why}' for file, why in passed_over.items()]
+        raise UserError(f'{given}: no image there that can be read (PNG, JPEG, TIFF, WebP, ...)'
+                        + (f' ({reasons[0]})' if reasons else ''))
+    return [(file, file.relative_to(root), passed_over.get(file, ''))
+            for file in [*images, *passed_over]]
 
 
 def _is_result(name: str, out: Path, root: Path) -> bool:
@@ -157,17 +181,22 @@ def upscale_files(jobs: Sequence[Job],
     summary = Summary() if summary is None else summary
     open_jobs = []
     for job in jobs:
-        if os.path.isfile(job.target) and not overwrite:
+        if job.passed_over:
+            summary.passed_over.append(f'{job.source}: {job.passed_over}')
+        elif job.fault:
+            summary.failed.append(job.fault)
+        elif os.path.isfile(job.target) and not overwrite:
             summary.skipped.append(job.target)
         else:
-            open_jobs.append((job, image_pixels(job.source)))
+            width, height = read_size(job.source) or (0, 0)
+            open_jobs.append((job, width * height))
     with tqdm(total=sum(pixels for _, pixels in open_jobs), unit='px', unit_scale=True,
               disable=None) as bar:
         for job, pixels in open_jobs:
             bar.set_description(job.source.name[-24:])
             expected = bar.n + pixels
             try:
-                _upscale_file(job, upscaler, bar.update)
+                summary.notes.extend(_upscale_file(job, upscaler, bar.update))
                 summary.written.append(job.target)
             except Exception as error:  # whatever is wrong with it, the others go on
                 cause = error.__cause__
@@ -179,10 +208,11 @@ def upscale_files(jobs: Sequence[Job],
 
 
 def _upscale_file(job: Job, upscaler: Callable[..., np.ndarray],
-                  progress: Callable[[int], None]) -> None:
+                  progress: Callable[[int], None]) -> tuple[str, ...]:
     image = read_image(job.source)
     large = upscaler(image.pixels, progress=progress)
-    write_png(job.target, DecodedImage(large, image.icc_profile))
+    write_png(job.target, replace(image, pixels=large))
+    return image.notes
 
 
 def _reason(source: Path, error: Exception) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,30 +16,17 @@ from srdensenet_mm.backends.engines import make_backend
 from srdensenet_mm.compat import return_freed_memory
 from srdensenet_mm.device import cpu_has_bf16, find_device
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.images.tensors import check_image, to_float
+from srdensenet_mm.images.tensors import as_image, to_float
+from srdensenet_mm.images.transparency import fill_hidden
 from srdensenet_mm.models.fused import computing
 from srdensenet_mm.models.self_ensemble import self_ensemble
 
 from . import memory
 from .colours import image_part, network_inputs
 from .networks import from_checkpoint, from_config, from_network
-from .receptive_field import receptive_field
-from .tiling import Grid, Span, cheapest_grid, fixed_grid, run_tiles, whole_grid
+from .planning import STRIP_PIXELS, Planner
+from .tiling import Grid, Span, run_tiles
 
-# Without a limit given: what a call may take of the memory that is free, ...
-_DEFAULT_SHARE = 0.75
-# ... and tiles on a CPU, beside the image itself. More makes a large image little faster and
-# slows others down.
-_DEFAULT_LIMIT = int(1.8 * memory.GIB)
-# Engines take several times what torch does for a tile: within that limit, overlaps would be most
-# of their work, so they may have this share of what is free.
-_ENGINE_SHARE = 0.5
-# More bytes for an LR pixel than networks take: ours up to 160,000, for x8 with kernel 3.
-_MOST_PER_PIXEL = 300_000
-# Small tiles go through the network together, up to this many LR pixels.
-_BATCH_PIXELS = {'cpu': 128 * 128, 'cuda': 512 * 512}
-# Output pixels that are turned into colours at a time.
-_STRIP_PIXELS = 2**19
 # What inference engines take, of what the tensors of the same graph do in torch.
 _ENGINE_MARGIN = 1.2
 _OUT_OF_MEMORY = "can't allocate memory"
@@ -130,27 +116,17 @@ class Upscaler:
         else:
             self._model = from_checkpoint(network)
         self.scale = self._model.scale
-        self.tile = tile
-        self.max_memory = max_memory
         self._ensemble = self_ensemble
-        self._backend = backend
-        self._overlap = overlap
-        if tile and self.overlap is None:
-            raise UserError(
-                f'tile={tile}: {type(self._model.network).__name__} sees too far, or works in '
-                'windows, so no tiles of it are exact; give an overlap to use tiles nevertheless')
         if self.device.type == 'cpu':
             return_freed_memory()
-        self._forward = self._make_forward(backend, dtype)
+        self._forward, tile_memory = self._make_forward(backend, dtype)
+        self._planner = Planner(self._model, self.device, backend, tile, overlap, max_memory,
+                                tile_memory)
 
-    @cached_property
+    @property
     def overlap(self) -> int | None:
         """What tiles overlap by, LR pixels; None where no overlap is exact."""
-        if self._overlap is not None:
-            return self._overlap
-        # Of large networks that are not ours, a trial of seconds: not for a
-        # image that needs no tiles.
-        return receptive_field(self._model.network, self._model.channels, self.scale)
+        return self._planner.overlap
 
     def __call__(self,
                  image: np.ndarray,
@@ -159,24 +135,27 @@ class Upscaler:
 
         Args:
             image (np.ndarray): As OpenCV reads it: (H, W) or (H, W, 1)
-                grayscale, (H, W, 3) BGR or (H, W, 4) BGRA; uint8 or uint16.
+                grayscale, (H, W, 3) BGR or (H, W, 4) BGRA; uint8 or uint16, in
+                any byte order and layout.
             progress (Callable, optional): Called after each tile with the LR
                 pixels that it finished; over an image they add up to H * W.
 
         Returns:
-            np.ndarray: The same type and channels, (s*H, s*W) or (s*H, s*W,
-            C). With a network on luma, Cb and Cr are upscaled by bicubic
-            interpolation; so is alpha with every network. Grayscale goes
-            through an RGB network as R = G = B, and the average comes back.
+            np.ndarray: The same type (in the machine's byte order) and
+            channels, (s*H, s*W) or (s*H, s*W, C). With a network on luma, Cb
+            and Cr are upscaled by bicubic interpolation; so is alpha with every
+            network. Colours below transparent pixels do not count: those that
+            are seen take their place. Grayscale goes through an RGB network as
+            R = G = B, and the average comes back.
 
         Raises:
             UserError: The array is no image, or memory does not suffice.
         """
-        check_image(image)
-        pixels = image if image.ndim == 3 else image[..., None]
+        pixels = fill_hidden(as_image(image))
         height, width, channels = pixels.shape
-        self._check_output(pixels)
-        out = np.empty((self.scale * height, self.scale * width, channels), image.dtype)
+        self._planner.check_output(pixels, self.scale)
+        out = np.empty((self.scale * height, self.scale * width, channels), pixels.dtype)
+        held = out.nbytes + (0 if np.may_share_memory(pixels, image) else pixels.nbytes)
         done = 0
 
         def count(pixels: int) -> None:
@@ -189,7 +168,7 @@ class Upscaler:
 
         limit = None
         while True:
-            grid, batch = self._plan(height, width, out.nbytes, limit)
+            grid, batch = self._planner.plan(height, width, held, limit)
             try:
                 self._fill(out, pixels, grid, batch, count)
                 break
@@ -197,7 +176,7 @@ class Upscaler:
                 if not _is_out_of_memory(error):
                     raise
                 reason = ' '.join(str(error).split()[:12])
-            limit = self._smaller(grid, reason)
+            limit = self._planner.smaller(grid, reason)
         return out if image.ndim == 3 else out[..., 0]
 
     def _fill(self, out: np.ndarray, pixels: np.ndarray, grid: Grid, batch: int,
@@ -221,91 +200,8 @@ class Upscaler:
                 finished += (row.keep_stop - row.keep_start) * (col.keep_stop - col.keep_start)
                 count(finished)
 
-    # What follows decides on tiles.
-
-    def _plan(self, height: int, width: int, out_bytes: int,
-              limit: int | None) -> tuple[Grid, int]:
-        """The tiles of an image, and how many of them go through the network together.
-
-        ``limit`` is LR pixels, found by failing.
-        """
-        together = _BATCH_PIXELS.get(self.device.type, 0)
-        if self.tile == 0:
-            grid = whole_grid(height, width)
-        elif self.tile:
-            grid = fixed_grid(height, width, self.tile, self.overlap)
-        else:
-            if limit is None:
-                limit = self._largest_tile(height * width, out_bytes)
-            grid = self._cheapest(height, width, out_bytes, limit)
-            together = min(together, limit)
-        tile_height, tile_width = grid.tile_shape
-        return grid, max(1, together // (tile_height * tile_width))
-
-    def _cheapest(self, height: int, width: int, out_bytes: int, limit: int) -> Grid:
-        if limit >= height * width:
-            return whole_grid(height, width)
-        if self.overlap is None:
-            raise UserError(f'{type(self._model.network).__name__} needs the whole image of '
-                            f'{width} x {height} at once, more than memory allows: raise '
-                            'max_memory, or give an overlap to use tiles that are not exact')
-        grid = cheapest_grid(height, width, self.overlap, limit)
-        if grid is None:
-            side = 2 * self.overlap + 1
-            need = self._need(min(side, height) * min(side, width)) + self._beside(out_bytes)
-            enough = math.ceil(100 * need / memory.GIB) / 100
-            raise UserError(f'an image of {width} x {height} takes more than memory allows, even '
-                            f'in tiles: raise max_memory ({enough:.2f} GiB will do), or give a '
-                            'smaller overlap')
-        return grid
-
-    def _largest_tile(self, pixels: int, out_bytes: int) -> int:
-        """LR pixels that a tile may have, its overlap included."""
-        beside = self._beside(out_bytes)
-        if self.max_memory is not None:
-            budget = int(self.max_memory * memory.GIB) - beside
-        else:
-            free = memory.free_bytes(self.device)
-            budget = int(free * _DEFAULT_SHARE) - beside
-        # An image so small that no network takes too much needs no trial.
-        if pixels * _MOST_PER_PIXEL <= min(budget, _DEFAULT_LIMIT):
-            return pixels
-        if self.max_memory is None and self.device.type == 'cpu' and self.overlap is not None:
-            share = 0 if self._backend == 'torch' else int(free * _ENGINE_SHARE)
-            budget = min(budget, max(_DEFAULT_LIMIT, share))
-        room = budget - memory.OVERHEAD
-        return int(room / self._tile_memory.per_pixel(room))
-
-    def _beside(self, out_bytes: int) -> int:
-        """Memory that a call takes on the device however small the tiles are."""
-        strip = 40 * _STRIP_PIXELS * 4
-        return strip + (out_bytes if self.device.type == 'cpu' else 0)
-
-    def _need(self, pixels: int) -> int:
-        return memory.OVERHEAD + int(pixels * self._tile_memory.per_pixel(0))
-
-    def _smaller(self, grid: Grid, reason: str) -> int:
-        """After a failure for lack of memory: the next limit to a tile's LR pixels."""
-        if self.tile is not None:
-            raise UserError(f'out of memory with tile={self.tile} ({reason}): give a smaller '
-                            'tile, or none to have it chosen')
-        if self.device.type == 'cuda':
-            torch.cuda.empty_cache()
-        tile_height, tile_width = grid.tile_shape
-        return tile_height * tile_width // 2
-
-    def _check_output(self, image: np.ndarray) -> None:
-        need = image.nbytes * self.scale**2
-        free = memory.free_bytes(torch.device('cpu'))
-        if need > free:
-            height, width = image.shape[:2]
-            raise UserError(f'an image of {width} x {height} becomes one of '
-                            f'{need / memory.GIB:.1f} GiB, but {free / memory.GIB:.1f} GiB of '
-                            'memory are free: cut it up first')
-
-    # What follows makes the function that upscales a batch.
-
-    def _make_forward(self, backend: str, dtype: str) -> Callable[[Tensor], Tensor]:
+    def _make_forward(self, backend: str,
+                      dtype: str) -> tuple[Callable[[Tensor], Tensor], memory.TileMemory]:
         if backend == 'torch':
             forward = counted = Autocast(self._model.network, dtype, self.device)
             margin = 1.
@@ -315,8 +211,7 @@ class Upscaler:
             counted, margin = _graph_form(self._model.network), _ENGINE_MARGIN
         if self._ensemble:
             forward, counted = self_ensemble(forward), self_ensemble(counted)
-        self._tile_memory = memory.TileMemory(counted, self._model.channels, margin)
-        return forward
+        return forward, memory.TileMemory(counted, self._model.channels, margin)
 
 
 def _graph_form(network: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -331,7 +226,7 @@ def _graph_form(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def _strips(row: Span, col: Span, scale: int):
     """Slices of a tile's rows with so many output pixels that colours take little memory."""
-    step = max(1, _STRIP_PIXELS // ((col.keep_stop - col.keep_start) * scale**2))
+    step = max(1, STRIP_PIXELS // ((col.keep_stop - col.keep_start) * scale**2))
     for start in range(row.keep_start, row.keep_stop, step):
         yield slice(start, min(start + step, row.keep_stop))
 

@@ -153,9 +153,15 @@ def test_other_images_of_the_same_names_replace_all(tmp_path):
 def test_two_images_of_one_stem_are_refused(tmp_path):
     write(tmp_path / 'hr/a/x.png', make_rgb())
     write(tmp_path / 'hr/b/x.jpg', make_rgb())
-    with pytest.raises(UserError, match=r'a/x\.png and .*b/x\.jpg would both become x\.png'):
+    with pytest.raises(UserError, match=r'a/x\.png: .*b/x\.jpg would become x\.png too'):
         prepare_dataset(tmp_path / 'hr', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
+    # They do not stop the others.
+    other = write(tmp_path / 'hr/y.png', make_rgb())
+    report = prepare_dataset(tmp_path / 'hr', tmp_path / 'out', [2])
+    assert report.written == [other]
+    assert [path.name for path in report.failed] == ['x.png', 'x.jpg']
+    assert [path.name for path in (tmp_path / 'out/GTmod12').iterdir()] == ['y.png']
 
 
 def test_what_lies_deep_in_a_prepared_set_is_passed_over(tmp_path):

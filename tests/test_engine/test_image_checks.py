@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from srdensenet_mm.engine.checks.images import smallest_side
-from srdensenet_mm.images.files import read_size
+from srdensenet_mm.images.decoding import read_size
+from srdensenet_mm.images.files import read_image
 
 
 @pytest.mark.parametrize('orientation, size', [(1, (7, 5)), (3, (7, 5)), (4, (7, 5)),
@@ -12,8 +13,10 @@ from srdensenet_mm.images.files import read_size
 def test_a_size_is_that_of_the_upright_image(tmp_path, orientation, size):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(np.zeros((5, 7, 3), np.uint8)).save(tmp_path / 'a.jpg', exif=exif)
-    assert read_size(str(tmp_path / 'a.jpg')) == size
+    for name in ('a.jpg', 'a.png', 'a.tif', 'a.webp'):
+        Image.fromarray(np.zeros((5, 7, 3), np.uint8)).save(tmp_path / name, exif=exif)
+        assert read_size(str(tmp_path / name)) == size
+        assert read_image(tmp_path / name).pixels.shape[:2] == size[::-1]
 
 
 def test_no_size_of_what_is_no_image(tmp_path):

@@ -17,7 +17,7 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.decoding import decode
 from srdensenet_mm.images.files import read_image, write_png
 
-WHITE_IS_ZERO, GRAY, RGB, PALETTE = range(4)
+WHITE_IS_ZERO, GRAY, RGB, PALETTE, _, CMYK = range(6)
 ASSOCIATED, UNASSOCIATED = 1, 2
 
 
@@ -61,17 +61,19 @@ def test_bilevel_pnm(tmp_path, data):
 def test_pam_is_refused(tmp_path):
     (tmp_path / 'a.pam').write_bytes(b'P7\nWIDTH 1\nHEIGHT 1\nDEPTH 3\nMAXVAL 255\n'
                                      b'TUPLTYPE RGB\nENDHDR\n\1\2\3')
-    with pytest.raises(UserError, match='a.pam: is a PAM, convert it to PNG'):
+    with pytest.raises(UserError, match='a.pam: is no image of a format that is read .* to PNG'):
         read_image(tmp_path / 'a.pam')
 
 
-def test_a_bmp_of_16_bits_a_pixel_is_refused(tmp_path):
-    # 5 bits a colour: OpenCV's white is 248.
+def test_a_bmp_of_16_bits_a_pixel(tmp_path):
+    # 5 bits a colour.
     header = struct.pack('<2sIHHI', b'BM', 54 + 8, 0, 0, 54)
     header += struct.pack('<IiiHHIIiiII', 40, 2, 2, 1, 16, 0, 8, 2835, 2835, 0, 0)
-    (tmp_path / 'a.bmp').write_bytes(header + b'\xff\x7f' * 4)
-    with pytest.raises(UserError, match='a.bmp: is a BMP of 16 bits a pixel.* convert it to PNG'):
-        read_image(tmp_path / 'a.bmp')
+    (tmp_path / 'a.bmp').write_bytes(header + struct.pack(
+        '<4H', 0x7fff, 16 << 10, 31 << 5, 1))  # from the bottom
+    expected = [[[0, 255, 0], [8, 0, 0]], [[255, 255, 255], [0, 0, 131]]]
+    found = read_image(tmp_path / 'a.bmp').pixels
+    assert np.abs(found - np.array(expected)).max() <= 1
 
 
 def sun_raster(path, depth, body, colour_map=b''):
@@ -98,10 +100,10 @@ def test_colours_of_a_sun_raster(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / 'a.ras').pixels, values)
 
 
-def test_a_bilevel_sun_raster_without_a_map_is_refused(tmp_path):
-    sun_raster(tmp_path / 'a.ras', 1, b'\xf0\x0f' * 4)
-    with pytest.raises(UserError, match='a.ras: is a Sun raster of 1 bit'):
-        read_image(tmp_path / 'a.ras')
+def test_a_bilevel_sun_raster_without_a_map(tmp_path):
+    sun_raster(tmp_path / 'a.ras', 1, b'\xf0\x0f' * 4)  # 1 is black
+    assert read_image(tmp_path / 'a.ras').pixels.tolist() == 4 * [
+        4 * [0] + 8 * [255] + 4 * [0]]
 
 
 def jpeg2000(values, bits, suffix='.jp2'):
@@ -301,19 +303,39 @@ def test_usual_tiffs(tmp_path, mode):
 
 @pytest.mark.parametrize('samples, dtype, photometric, more', [
     (2, np.uint16, GRAY, dict(extra=UNASSOCIATED)),
-    (2, np.uint8, GRAY, dict(extra=0)),
     (2, np.uint8, GRAY, dict()),
     (2, np.uint8, GRAY, dict(extra=UNASSOCIATED, separate=True)),
     (3, np.uint16, RGB, dict(separate=True)),
     (4, np.uint16, RGB, dict(extra=UNASSOCIATED, separate=True)),
-    (5, np.uint8, RGB, dict(more={338: [UNASSOCIATED, 0]})),
     (1, np.int16, GRAY, dict(more={339: [2]})),
-    (1, np.uint8, PALETTE, dict(bits=1, more={320: [0, 65535, 0, 0, 0, 0]})),
+    (1, np.int8, GRAY, dict(more={339: [2]})),
+    (1, np.uint32, GRAY, dict()),
+    (4, np.uint16, CMYK, dict()),
 ])
 def test_rare_tiffs_are_refused(tmp_path, samples, dtype, photometric, more):
     tiff(tmp_path / 'a.tif', noise(5, 7, samples, dtype=dtype), photometric, **more)
     with pytest.raises(UserError, match=r'a.tif: .* convert it to PNG'):
         read_image(tmp_path / 'a.tif')
+
+
+@pytest.mark.parametrize('photometric, samples, dtype, extra, kept', [
+    (GRAY, 2, np.uint8, [0], [0]), (RGB, 4, np.uint8, [0], [2, 1, 0]),
+    (RGB, 4, np.uint16, [0], [2, 1, 0]), (RGB, 5, np.uint8, [UNASSOCIATED, 0], [2, 1, 0, 3])])
+def test_samples_of_a_tiff_that_are_no_alpha_are_dropped(
+        tmp_path, photometric, samples, dtype, extra, kept):
+    pixels = noise(5, 7, samples, dtype=dtype)
+    tiff(tmp_path / 'a.tif', pixels, photometric, more={338: extra})
+    np.testing.assert_array_equal(
+        read_image(tmp_path / 'a.tif').pixels, np.squeeze(pixels[..., kept]))
+
+
+def test_a_palette_of_one_bit(tmp_path):
+    pixels = np.array([[[0b10110000]]], np.uint8)
+    tiff(tmp_path / 'a.tif', pixels, PALETTE, bits=1,
+         more={256: [8], 320: [0, 65535, 0, 0, 65535, 0]})
+    blue, red = [255, 0, 0], [0, 0, 255]
+    assert read_image(tmp_path / 'a.tif').pixels.tolist() == [
+        [red, blue, red, red, blue, blue, blue, blue]]
 
 
 @pytest.mark.parametrize('extra', [None, UNASSOCIATED])
@@ -332,5 +354,5 @@ def test_threads_leave_pillow_as_it_was(tmp_path):
     before = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(lambda _: decode('a.tif', data), range(400)):
-            np.testing.assert_array_equal(found, pixels[..., [2, 1, 0, 3]])
+            np.testing.assert_array_equal(found.pixels, pixels[..., [2, 1, 0, 3]])
     assert before[0] is not None and before == (Image.MAX_IMAGE_PIXELS, list(warnings.filters))

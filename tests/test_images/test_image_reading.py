@@ -1,4 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import logging
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from PIL import Image
 
 from srdensenet_mm.datasets import find_images, read_rgb
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.images.folders import take_images, walk_files
 
 
 def test_every_sort_of_good_image(tmp_path):
@@ -118,3 +120,76 @@ def test_what_may_not_be_read():
     finally:
         (folder / 'closed').chmod(0o755)
         shutil.rmtree(folder)
+
+
+KINDS = {'a.jfif': 'JPEG', 'b.gif': 'GIF', 'c.avif': 'AVIF', 'd.tga': 'TGA', 'e.webp': 'WEBP',
+         'f.jpx': 'JPEG2000', 'g.ico': 'ICO', 'h.qoi': 'QOI', 'i.pcx': 'PCX', 'j.MPO': 'JPEG',
+         'named wrongly.png': 'JPEG', 'named wrongly.jpg': 'PNG', 'without ending': 'PNG',
+         'unknown.download': 'JPEG', 'tiff without ending': 'TIFF', 'photo.heic': 'JPEG'}
+OTHERS = {'x.heic': (b'\0\0\0\x18ftypheic', 'pillow-heif'), 'x.nef': (b'II*\0', 'raw file'),
+          'x.svg': (b'<svg/>', 'drawing'), 'x.exr': (b'v/1\1', 'floating-point'),
+          'x.jxl': (b'\xff\x0a', 'not read')}
+NO_IMAGES = {'x.txt': b'II*\0', 'Thumbs.db': b'\xd0\xcf', 'x.json': b'{}', 'empty': b'',
+             '.hidden.nef': b'II*\0', 'table.csv': b'GIF,1'}
+
+
+def fill_folder(folder):
+    """Images of many kinds, others that nobody reads, and files that are no images."""
+    rgb = make_rgb(height=48, width=48)
+    for name, kind in KINDS.items():
+        Image.fromarray(rgb).save(folder / name, kind)
+    for name, content in {**NO_IMAGES, **{key: value[0] for key, value in OTHERS.items()}}.items():
+        (folder / name).write_bytes(content + bytes(40))
+    return rgb
+
+
+def test_every_image_of_a_folder_is_taken_or_said_to_be_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr('srdensenet_mm.images.folders._reads_heif', lambda: False)
+    rgb = fill_folder(tmp_path)
+    taken, passed_over = take_images(walk_files(tmp_path))
+    # An ending that is passed over counts, whatever the file holds.
+    assert [path.name for path in taken] == sorted(set(KINDS) - {'photo.heic'})
+    assert {path.name for path in passed_over} == {*OTHERS, 'photo.heic'}
+    for path, why in passed_over.items():
+        assert path.name not in OTHERS or OTHERS[path.name][1] in why
+    for path in taken:
+        found = read_rgb(path)
+        assert found.shape == rgb.shape
+        # Of few colours (GIF), or in lossy formats.
+        assert np.abs(found.astype(int) - rgb).mean() < 6, path.name
+
+
+def test_what_is_passed_over_is_logged(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('srdensenet_mm.images.reading.print_log',
+                        lambda line, logger, level: said.append((line, level)))
+    fill_folder(tmp_path)
+    find_images(tmp_path)
+    (line, level), = said
+    assert level == logging.WARNING and line.count('\n') == 0
+    assert f'{tmp_path}: 6 images are passed over: ' in line and line.endswith('and 3 more')
+    with pytest.raises(UserError, match='holds no image that can be read.*x.svg: is a drawing'):
+        (tmp_path / 'only').mkdir()
+        (tmp_path / 'only/x.svg').write_text('<svg/>')
+        find_images(tmp_path / 'only')
+
+
+@pytest.mark.parametrize('kind', ['gif', 'png', 'webp', 'tif', 'avif'])
+def test_of_several_frames_the_first_is_taken_and_it_is_said(tmp_path, monkeypatch, kind):
+    said = []
+    monkeypatch.setattr('srdensenet_mm.images.reading.print_log',
+                        lambda line, logger, level: said.append(line))
+    frames = [Image.new('RGB', (16, 16), colour) for colour in ('red', 'lime', 'blue')]
+    path = tmp_path / f'a.{kind}'
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    for _ in range(2):
+        assert np.abs(read_rgb(path).astype(int) - (255, 0, 0)).max() <= 4
+    assert said == [f'{path}: holds 3 frames or pages, the first is taken']
+
+
+def test_heic_is_read_where_its_package_is_there(tmp_path):
+    pillow_heif = pytest.importorskip('pillow_heif')
+    rgb = make_rgb()
+    pillow_heif.from_pillow(Image.fromarray(rgb)).save(tmp_path / 'a.heic', quality=90)
+    assert find_images(tmp_path) == [tmp_path / 'a.heic']
+    assert np.abs(read_rgb(tmp_path / 'a.heic').astype(int) - rgb).mean() < 6

@@ -17,7 +17,8 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from srdensenet_mm.checkpoints import save_network
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.images.files import DecodedImage, image_pixels, read_image, write_png
+from srdensenet_mm.images.decoding import DecodedImage, read_size
+from srdensenet_mm.images.files import read_image, write_png
 from srdensenet_mm.inference import Upscaler
 from srdensenet_mm.inference.folder import find_jobs, prepare_output, upscale_files
 from srdensenet_mm.models import SRDenseNet
@@ -82,8 +83,9 @@ def test_cmyk(tmp_path):
     assert np.abs(image.pixels.astype(int) - expected).max() <= 4
     assert expected.std() > 20 and image.icc_profile is None
     Image.fromarray(inks, 'CMYK').save(tmp_path / 'a.tif')
-    with pytest.raises(UserError, match='a.tif: is a TIFF in CMYK'):
-        read_image(tmp_path / 'a.tif')
+    np.testing.assert_array_equal(
+        read_image(tmp_path / 'a.tif').pixels,
+        np.array(Image.fromarray(inks, 'CMYK').convert('RGB'))[..., ::-1])
 
 
 @pytest.mark.parametrize('shape', [(5, 7), (5, 7, 3), (5, 7, 4)])
@@ -114,7 +116,7 @@ def test_an_exif_that_cannot_be_read_spoils_no_pixels(tmp_path, recwarn, suffix,
     image.save(tmp_path / f'odd.{suffix}', exif=exif)
     np.testing.assert_array_equal(read_image(tmp_path / f'odd.{suffix}').pixels,
                                   read_image(tmp_path / f'good.{suffix}').pixels)
-    assert image_pixels(tmp_path / f'odd.{suffix}') == 54 and not recwarn
+    assert read_size(tmp_path / f'odd.{suffix}') == (9, 6) and not recwarn
 
 
 def test_pillow_raises_where_an_exif_cannot_be_read(tmp_path, monkeypatch):
@@ -135,7 +137,7 @@ def test_long_texts_in_a_png(tmp_path):
     Image.fromarray(pixels).save(tmp_path / 'a.png', pnginfo=texts)
     limits = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
     np.testing.assert_array_equal(read_image(tmp_path / 'a.png').pixels, pixels[..., ::-1])
-    assert image_pixels(tmp_path / 'a.png') == 35
+    assert read_size(tmp_path / 'a.png') == (7, 5)
     assert limits == (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
 
 
@@ -144,12 +146,12 @@ def test_damage_that_is_out_of_memory_stops_no_folder(tmp_path, monkeypatch):
     (tmp_path / 'huge.jp2').write_bytes(b'huge')
     pillow_open = Image.open
 
-    def opens(source):
+    def opens(source, **kwargs):
         with open(source, 'rb') if isinstance(source, Path) else io.BytesIO(
                 source.getvalue()) as file:
             if file.read(4) == b'huge':
                 raise MemoryError
-        return pillow_open(source)
+        return pillow_open(source, **kwargs)
     monkeypatch.setattr(Image, 'open', opens)
     jobs = find_jobs([str(tmp_path)], tmp_path / 'out')
     summary = upscale_files(jobs, lambda pixels, progress: pixels)
@@ -166,17 +168,15 @@ def test_places_and_collisions(tmp_path):
     for given in (tmp_path / 'in', tmp_path / 'in' / '**' / '*.*'):
         jobs = find_jobs([str(given)], out)
         assert [job.target for job in jobs] == [out / 'a.png', out / 'sub' / 'b.png']
-    (tmp_path / 'in' / 'a.jpg').touch()
-    with pytest.raises(UserError, match='both become'):
-        find_jobs([str(tmp_path / 'in')], out)
     with pytest.raises(UserError, match='overwritten by its own'):
         find_jobs([str(tmp_path / 'in' / 'a.png')], tmp_path / 'in')
     # An earlier result among the images, and the image that it is the result of.
     for path in (tmp_path / 'more' / 'sub' / 'b.jpg', out / 'sub' / 'b.png'):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    with pytest.raises(UserError, match='out/sub/b.png: would be overwritten by the result of .*b'):
-        find_jobs([str(tmp_path / 'more'), str(out / 'sub')], out)
+    faulty, good = find_jobs([str(tmp_path / 'more'), str(out / 'sub')], out)
+    assert 'b.jpg: ' in faulty.fault and 'out/sub/b.png would be overwritten' in faulty.fault
+    assert good.source == out / 'sub/b.png' and not good.fault
     with pytest.raises(UserError, match='in: is the --out folder as well'):
         find_jobs([str(tmp_path / 'in')], tmp_path / 'in' / 'sub' / '..')
     (tmp_path / 'none').mkdir()
@@ -189,7 +189,7 @@ def test_files_that_are_not_there_are_found_out_later(tmp_path):
     (tmp_path / 'out' / 'gone.png').touch()  # of an earlier run
     job, = find_jobs([str(tmp_path / 'gone.png')], tmp_path / 'out')
     assert job.source == tmp_path / 'gone.png'
-    with pytest.raises(UserError, match='both become'):
+    with pytest.raises(UserError, match='x/gone.png: .*y/gone.png would become .* too'):
         find_jobs([str(tmp_path / name / 'gone.png') for name in 'xy'], tmp_path / 'out')
 
 
@@ -224,6 +224,7 @@ def test_forbidden_folders_are_found_out_later(tmp_path, monkeypatch):
         return call
     monkeypatch.setattr(os, 'stat', refuse(real_stat))
     monkeypatch.setattr(io, 'open', refuse(real_open))
+    monkeypatch.setattr('builtins.open', refuse(real_open))
     monkeypatch.setattr(Path, 'open', refuse(Path.open))  # which has its own before Python 3.11
     job, = find_jobs([f'{forbidden}/a.png'], f'{forbidden}/out')
     summary = upscale_files([job], lambda pixels, progress: pixels)
@@ -289,6 +290,46 @@ def test_a_broken_image_stops_no_folder(tmp_path, monkeypatch, capsys, checkpoin
     assert '2 skipped' in capsys.readouterr().out and (out / 'a.png').read_bytes() == b'mine'
     assert run_infer(monkeypatch, *common, '--overwrite', '--self-ensemble') == 0
     assert cv2.imread(str(out / 'a.png'), cv2.IMREAD_UNCHANGED).shape == (2, 2)
+
+
+def test_the_tool_says_what_it_passes_over_and_refuses_only_what_collides(
+        tmp_path, monkeypatch, capsys, checkpoint):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    image = Image.fromarray(noise(6, 5, 3))
+    for name in ('bird.jfif', 'one.jpg', 'one.tif', 'one.webp', 'two.png'):
+        image.save(folder / name, 'JPEG' if name == 'bird.jfif' else None)
+    image.save(folder / 'moves.gif', save_all=True, append_images=[image.rotate(180)])
+    (folder / 'raw.cr2').write_bytes(b'II*\0')
+    (folder / 'notes.txt').write_text('no image')
+    status = run_infer(monkeypatch, folder, folder / 'two.png', '--checkpoint', checkpoint,
+                       '--out', out, '--device', 'cpu')
+    told = capsys.readouterr()
+    assert status == 1
+    assert sorted(path.name for path in out.iterdir()) == ['bird.png', 'moves.png', 'two.png']
+    for line in ('3 written', '1 passed over', f'passed over: {folder}/raw.cr2: is a raw file',
+                 f'note: {folder}/moves.gif: holds 2 frames', '3 failed'):
+        assert line in told.out
+    assert 'notes.txt' not in told.out + told.err
+    assert told.err.count('error: ') == told.err.count('would become') == 3
+
+    (folder / 'raw.png').mkdir()
+    for path in folder.glob('*.*'):
+        if path.is_file() and path.suffix != '.cr2':
+            path.unlink()
+    assert run_infer(monkeypatch, folder, '--checkpoint', checkpoint, '--out', out) == 2
+    assert 'no image there that can be read' in capsys.readouterr().err
+
+
+def test_what_would_overwrite_an_image_stops_no_other(tmp_path):
+    for name in ('a.png', 'b.jpg', 'sub/c.png'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(noise(5, 7)).save(tmp_path / name)
+    jobs = find_jobs([str(tmp_path / name) for name in ('a.png', 'b.jpg', 'sub/c.png')], tmp_path)
+    summary = upscale_files(jobs, lambda pixels, progress: pixels)
+    assert [path.name for path in summary.written] == ['b.png', 'c.png']
+    line, = summary.failed
+    assert line.startswith(f'{tmp_path}/a.png: would be overwritten by its own result')
 
 
 def test_a_full_disk_stops_a_folder(tmp_path, monkeypatch):

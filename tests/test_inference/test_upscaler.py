@@ -69,6 +69,7 @@ def test_tiles_make_the_same_image(shape, colour):
 
 def test_alpha_is_upscaled_alongside():
     image = noise(9, 10, 4)
+    image[..., 3] |= 32  # All of it is seen.
     upscaler = Upscaler(network(), device='cpu')
     found = upscaler(image)
     expected = cv2.resize(image[..., 3].astype(np.float32), None, fx=4, fy=4,
@@ -89,7 +90,7 @@ def test_a_small_image_needs_no_reach(monkeypatch):
     def probe(*_):
         raise AssertionError('was probed')
 
-    monkeypatch.setattr('srdensenet_mm.inference.upscaler.receptive_field', probe)
+    monkeypatch.setattr('srdensenet_mm.inference.planning.receptive_field', probe)
     for kwargs in (dict(), dict(tile=0), dict(tile=8, overlap=2)):
         assert Upscaler(network(), device='cpu', **kwargs)(noise(20, 20)).shape == (80, 80)
 
@@ -98,19 +99,19 @@ def test_memory_decides_on_tiles(monkeypatch):
     net = network()
     image = noise(300, 300, 3)
     upscaler = Upscaler(net, device='cpu')
-    one, _ = upscaler._plan(300, 300, image.nbytes * 16, None)
+    one, _ = upscaler._planner.plan(300, 300, image.nbytes * 16, None)
     assert len(one) == 1
     tight = Upscaler(net, device='cpu', max_memory=0.21)
-    many, together = tight._plan(300, 300, image.nbytes * 16, None)
+    many, together = tight._planner.plan(300, 300, image.nbytes * 16, None)
     assert len(many) > 1
     rows, cols = many.tile_shape
-    assert (rows * cols * together * tight._tile_memory.per_pixel() + memory.OVERHEAD
+    assert (rows * cols * together * tight._planner.tile_memory.per_pixel() + memory.OVERHEAD
             < 0.21 * 2**30)
     assert np.abs(tight(image).astype(int) - upscaler(image)).max() <= 1
     with pytest.raises(UserError, match='raise max_memory'):
         Upscaler(net, device='cpu', max_memory=0.1)(image)
     monkeypatch.setattr(memory, 'free_bytes', lambda device: 300 * 2**20)
-    fewer, _ = Upscaler(net, device='cpu')._plan(300, 300, image.nbytes * 16, None)
+    fewer, _ = Upscaler(net, device='cpu')._planner.plan(300, 300, image.nbytes * 16, None)
     assert len(fewer) > 1
 
 
@@ -119,7 +120,7 @@ def test_the_order_of_images_decides_on_nothing():
     limit, small, large = 0.3, (120, 120), (1600, 1600)
 
     def plan(upscaler, size):
-        return len(upscaler._plan(*size, 3 * 16 * size[0] * size[1], None)[0])
+        return len(upscaler._planner.plan(*size, 3 * 16 * size[0] * size[1], None)[0])
 
     expected = plan(Upscaler(net, device='cpu', max_memory=limit), small)
     upscaler = Upscaler(net, device='cpu', max_memory=limit)
@@ -134,11 +135,11 @@ def test_the_memory_that_is_said_to_do_does():
     net = SRDenseNet().eval()
     upscaler = Upscaler(net, device='cpu')
     for height in range(400, 600, 17):
-        upscaler.max_memory = 0.1
+        upscaler._planner.max_memory = 0.1
         with pytest.raises(UserError, match=r'raise max_memory \((.*) GiB will do\)') as error:
-            upscaler._plan(height, 450, 16 * 450 * height, None)
-        upscaler.max_memory = float(re.search(r'\(([\d.]+) GiB', str(error.value))[1])
-        upscaler._plan(height, 450, 16 * 450 * height, None)
+            upscaler._planner.plan(height, 450, 16 * 450 * height, None)
+        upscaler._planner.max_memory = float(re.search(r'\(([\d.]+) GiB', str(error.value))[1])
+        upscaler._planner.plan(height, 450, 16 * 450 * height, None)
 
 
 def test_engines_may_take_half_of_what_is_free(monkeypatch):
@@ -149,7 +150,7 @@ def test_engines_may_take_half_of_what_is_free(monkeypatch):
         monkeypatch.setattr(memory, 'free_bytes', lambda device, free=free: free * 2**30)
         for backend in ('torch', 'onnxruntime'):
             upscaler = Upscaler(net, device='cpu', backend=backend)
-            limits[backend, free] = upscaler._largest_tile(10**8, 0)
+            limits[backend, free] = upscaler._planner.largest_tile(10**8, 0)
     assert limits['torch', 4] == limits['torch', 20]
     assert limits['onnxruntime', 20] > 4 * limits['onnxruntime', 4]
 
@@ -221,8 +222,34 @@ def test_bad_arguments(kwargs, message):
         Upscaler(network(), **kwargs)
 
 
+class _Subclass(np.ndarray):
+    pass
+
+
+@pytest.mark.parametrize('shape', [(9, 8), (9, 8, 1), (9, 8, 3), (9, 8, 4)])
+@pytest.mark.parametrize('dtype', ['>u2', '<u2', 'u1'])
+def test_arrays_of_any_order_and_layout(dtype, shape):
+    image = noise(*shape, dtype=np.uint8).astype(np.dtype(dtype)) * (257 if '2' in dtype else 1)
+    image = image.astype(dtype)
+    upscaler = Upscaler(network(), device='cpu')
+    expected = upscaler(np.ascontiguousarray(image, image.dtype.newbyteorder('=')))
+    frozen = image.copy()
+    frozen.flags.writeable = False
+    padded = np.zeros((20, 19, *shape[2:]), dtype)[1:-1:2, 3:11]
+    padded[...] = image
+    for other in (image, frozen, padded, np.asfortranarray(image), image.view(_Subclass),
+                  image[::-1].copy()[::-1], np.ma.array(image),
+                  np.broadcast_to(image[None], (1, *shape))[0]):
+        found = upscaler(other)
+        assert type(found) is np.ndarray and found.dtype == image.dtype.newbyteorder('=')
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(frozen, image)
+
+
 @pytest.mark.parametrize('image, message', [
-    (None, 'NumPy'), (np.zeros((4, 4, 3), np.float32), 'float32'),
+    (None, 'NumPy'), (np.zeros((4, 4, 3), np.float32), 'float32.*convert to uint8.*image \\* 255'),
+    (np.zeros((4, 4), bool), 'of bool.*astype.* 255'), (np.zeros((4, 4), np.int64), 'of int64'),
+    (np.ma.array(np.zeros((2, 2), np.uint8), mask=[[0, 1], [0, 0]]), 'masked values: fill'),
     (np.zeros((4, 4, 2), np.uint8), 'shape'), (np.zeros((0, 4, 3), np.uint8), 'empty')])
 def test_no_image(image, message):
     with pytest.raises(UserError, match=message):

@@ -10,7 +10,7 @@ from mmagic.registry import DATASETS
 from srdensenet_mm.config.type_name import type_name
 from srdensenet_mm.datasets.checked_pictures import size_fault
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.images.files import read_size
+from srdensenet_mm.images.decoding import read_size
 from srdensenet_mm.images.reading import find_images
 
 PREPARE_AGAIN = 'prepare it again with: python tools/prepare_dataset.py HR_FOLDER'

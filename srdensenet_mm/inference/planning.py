@@ -1,0 +1,159 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Into what tiles an image is cut, by the memory that there is."""
+import math
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from srdensenet_mm.errors import UserError
+
+from . import memory
+from .networks import Upscaling
+from .receptive_field import receptive_field
+from .tiling import Grid, cheapest_grid, fixed_grid, whole_grid
+
+# Output pixels that are turned into colours at a time.
+STRIP_PIXELS = 2**19
+# Without a limit given: what a call may take of the memory that is free, ...
+_DEFAULT_SHARE = 0.75
+# ... and tiles on a CPU, beside the image itself. More makes a large image little faster and
+# slows others down.
+_DEFAULT_LIMIT = int(1.8 * memory.GIB)
+# Engines take several times what torch does for a tile: within that limit, overlaps would be most
+# of their work, so they may have this share of what is free.
+_ENGINE_SHARE = 0.5
+# More bytes for an LR pixel than networks take: ours up to 160,000, for x8 with kernel 3.
+_MOST_PER_PIXEL = 300_000
+# Small tiles go through the network together, up to this many LR pixels.
+_BATCH_PIXELS = {'cpu': 128 * 128, 'cuda': 512 * 512}
+
+
+class Planner:
+    """Chooses the tiles of images.
+
+    Args:
+        model (Upscaling): What upscales.
+        device (torch.device): What computes.
+        backend (str): What runs the network.
+        tile (int, optional): LR pixels of a tile's side, 0 for the whole
+            image, None to choose.
+        overlap (int, optional): What tiles overlap by, LR pixels; None for
+            what is exact.
+        max_memory (float, optional): GiB that a call may take.
+        tile_memory (memory.TileMemory): What a tile takes.
+
+    Raises:
+        UserError: There is no exact overlap, and none was given for ``tile``.
+    """
+
+    def __init__(self, model: Upscaling, device: torch.device, backend: str, tile: int | None,
+                 overlap: int | None, max_memory: float | None, tile_memory: memory.TileMemory):
+        self.device = device
+        self.tile = tile
+        self.max_memory = max_memory
+        self.tile_memory = tile_memory
+        self._model = model
+        self._backend = backend
+        self._name = type(model.network).__name__
+        self._given_overlap = overlap
+        if tile and self.overlap is None:
+            raise UserError(f'tile={tile}: {self._name} sees too far, or works in windows, so no '
+                            'tiles of it are exact; give an overlap to use tiles nevertheless')
+
+    @cached_property
+    def overlap(self) -> int | None:
+        """What tiles overlap by, LR pixels; None where no overlap is exact."""
+        if self._given_overlap is not None:
+            return self._given_overlap
+        # For large networks that are not ours, a trial takes seconds: not for an
+        # image that needs no tiles.
+        return receptive_field(self._model.network, self._model.channels, self._model.scale)
+
+    def plan(self, height: int, width: int, out_bytes: int,
+             limit: int | None = None) -> tuple[Grid, int]:
+        """The tiles of an image, and how many of them go through the network together.
+
+        Args:
+            height, width (int): The image's, LR pixels.
+            out_bytes (int): What the upscaled image, and what is held beside it, takes.
+            limit (int, optional): LR pixels that a tile may have, from
+                :meth:`smaller`.
+
+        Raises:
+            UserError: Memory does not suffice for any tiles.
+        """
+        together = _BATCH_PIXELS.get(self.device.type, 0)
+        if self.tile == 0:
+            grid = whole_grid(height, width)
+        elif self.tile:
+            grid = fixed_grid(height, width, self.tile, self.overlap)
+        else:
+            if limit is None:
+                limit = self.largest_tile(height * width, out_bytes)
+            grid = self._cheapest(height, width, out_bytes, limit)
+            together = min(together, limit)
+        tile_height, tile_width = grid.tile_shape
+        return grid, max(1, together // (tile_height * tile_width))
+
+    def smaller(self, grid: Grid, reason: str) -> int:
+        """After a failure for lack of memory: the next limit to a tile's LR pixels."""
+        if self.tile is not None:
+            raise UserError(f'out of memory with tile={self.tile} ({reason}): give a smaller '
+                            'tile, or none to have it chosen')
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()
+        tile_height, tile_width = grid.tile_shape
+        return tile_height * tile_width // 2
+
+    def check_output(self, image: np.ndarray, scale: int) -> None:
+        """Refuse an image whose upscaled one would not fit into main memory."""
+        need = image.nbytes * scale**2
+        free = memory.free_bytes(torch.device('cpu'))
+        if need > free:
+            height, width = image.shape[:2]
+            raise UserError(f'an image of {width} x {height} becomes one of '
+                            f'{need / memory.GIB:.1f} GiB, but {free / memory.GIB:.1f} GiB of '
+                            'memory are free: cut it up first')
+
+    def largest_tile(self, pixels: int, out_bytes: int) -> int:
+        """LR pixels that a tile may have, its overlap included."""
+        beside = self._beside(out_bytes)
+        if self.max_memory is not None:
+            budget = int(self.max_memory * memory.GIB) - beside
+        else:
+            free = memory.free_bytes(self.device)
+            budget = int(free * _DEFAULT_SHARE) - beside
+        # An image so small that no network takes too much needs no trial.
+        if pixels * _MOST_PER_PIXEL <= min(budget, _DEFAULT_LIMIT):
+            return pixels
+        if self.max_memory is None and self.device.type == 'cpu' and self.overlap is not None:
+            share = 0 if self._backend == 'torch' else int(free * _ENGINE_SHARE)
+            budget = min(budget, max(_DEFAULT_LIMIT, share))
+        room = budget - memory.OVERHEAD
+        return int(room / self.tile_memory.per_pixel(room))
+
+    def _cheapest(self, height: int, width: int, out_bytes: int, limit: int) -> Grid:
+        if limit >= height * width:
+            return whole_grid(height, width)
+        if self.overlap is None:
+            raise UserError(f'{self._name} needs the whole image of {width} x {height} at once, '
+                            'more than memory allows: raise max_memory, or give an overlap to use '
+                            'tiles that are not exact')
+        grid = cheapest_grid(height, width, self.overlap, limit)
+        if grid is None:
+            side = 2 * self.overlap + 1
+            need = self._need(min(side, height) * min(side, width)) + self._beside(out_bytes)
+            enough = math.ceil(100 * need / memory.GIB) / 100
+            raise UserError(f'an image of {width} x {height} takes more than memory allows, even '
+                            f'in tiles: raise max_memory ({enough:.2f} GiB will do), or give a '
+                            'smaller overlap')
+        return grid
+
+    def _beside(self, out_bytes: int) -> int:
+        """Memory that a call takes on the device however small the tiles are."""
+        strip = 40 * STRIP_PIXELS * 4
+        return strip + (out_bytes if self.device.type == 'cpu' else 0)
+
+    def _need(self, pixels: int) -> int:
+        return memory.OVERHEAD + int(pixels * self.tile_memory.per_pixel(0))
