@@ -1,7 +1,12 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Memory that is free: the machine's, a device's, and one training process's share."""
+import os
 from pathlib import Path
 
 import psutil
+
+# What launchers set: torchrun, Slurm and Open MPI.
+_PROCESSES_HERE = ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE', 'OMPI_COMM_WORLD_LOCAL_SIZE')
 
 
 def free_main_memory() -> int:
@@ -13,6 +18,32 @@ def free_main_memory() -> int:
     free = psutil.virtual_memory().available
     limit = _container_free()
     return free if limit is None else min(free, limit)
+
+
+def free_share() -> int:
+    """Free main memory for one of the training processes that a launcher started here.
+
+    Returns:
+        int: Bytes.
+    """
+    counts = [os.environ.get(name, '') for name in _PROCESSES_HERE]
+    return free_main_memory() // next((int(count) for count in counts if count.isdigit()), 1)
+
+
+def free_bytes(device) -> int:
+    """Memory that is free on a device now, as far as a container's limit allows.
+
+    Args:
+        device (torch.device): Anything but CUDA means main memory.
+
+    Returns:
+        int: Bytes.
+    """
+    if device.type == 'cuda':
+        import torch
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free_main_memory()
 
 
 def _container_free(root: Path = Path('/sys/fs/cgroup')) -> int | None:

@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 
 from srdensenet_mm.datasets.checked_pictures import CheckedPictures, find_fault
-from srdensenet_mm.datasets.prepare import gt_multiple
+from srdensenet_mm.datasets.prepare import gt_multiple, prepare_help
 from srdensenet_mm.engine.checks.images import check_none_left_out, check_sizes, smallest_side
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic_upscale
@@ -59,7 +59,7 @@ class DataSet:
                 data_root=str(folder),
                 data_prefix=dict(img=f'LRbicx{scale}', gt=_gt_folder(scale)),
                 pipeline=[dict(load, key='img'), dict(load, key='gt'), dict(type='PackInputs')])
-        hint = f'({_prepare_help(folder, scale)})'
+        hint = f'({prepare_help(folder, scale)})'
         self._dataset = CheckedPictures(pairs, scale, hint=hint)
         infos = [self._dataset.get_data_info(i) for i in range(len(self))]
         check_none_left_out([Path(value) for value in pairs.data_prefix.values()], infos)
@@ -100,27 +100,22 @@ def check_folder(folder: str | Path, scale: int | None = None) -> None:
     """
     if scale is None:
         if not list(Path(folder).glob('GTmod*')):
-            raise UserError(f'{folder}: has no folder GTmod12; {_prepare_help(folder, scale)}')
+            raise UserError(f'{folder}: has no folder GTmod12; {prepare_help(folder, scale)}')
         return
     wanted = [Path(folder) / _gt_folder(scale), Path(folder) / f'LRbicx{scale}']
     names = []
     for path in wanted:
         if not path.is_dir():
-            raise UserError(f'{path}: no such folder; {_prepare_help(folder, scale)}')
+            raise UserError(f'{path}: no such folder; {prepare_help(folder, scale)}')
         names.append({picture.name for picture in find_images(path)})
     if names[0] != names[1]:
         odd = min(names[0] ^ names[1])
         raise UserError(f'{folder}: {odd} is not in both of {wanted[0].name} and '
-                        f'{wanted[1].name}; {_prepare_help(folder, scale)}')
+                        f'{wanted[1].name}; {prepare_help(folder, scale)}')
 
 
 def _gt_folder(scale: int) -> str:
     return f'GTmod{gt_multiple(scale)}'
-
-
-def _prepare_help(folder: str | Path, scale: int | None) -> str:
-    return ('prepare it with: python tools/prepare_dataset.py HR_FOLDER '
-            f'{folder} --scales {scale or "2 3 4"}')
 
 
 class Scorer:

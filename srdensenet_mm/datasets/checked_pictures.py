@@ -1,22 +1,12 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-import logging
-
 import numpy as np
 from mmagic.registry import DATASETS
-from mmengine.logging import print_log
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.reading import read_rgb
 
+from .bad_images import BadImages
 from .wrapped_dataset import WrappedDataset
-
-SKIP_HELP = "(set the dataset's on_bad_image='skip' to go on without such images)"
-
-
-def check_on_bad_image(choice: str) -> None:
-    """Refuse what a dataset's ``on_bad_image`` may not be."""
-    if choice not in ('raise', 'skip'):
-        raise UserError(f"on_bad_image={choice!r} is not supported: choose 'raise' or 'skip'")
 
 
 @DATASETS.register_module()
@@ -38,6 +28,8 @@ class CheckedPictures(WrappedDataset):
             in the log, count it, and draw another one at random whenever its
             turn comes. Defaults to ``'raise'``.
         hint (str): The way out, to be said after what is wrong.
+        local (bool): Whether the paths lead to files on this machine, which are
+            then looked at. Defaults to True.
 
     Raises:
         UserError: ``on_bad_image`` has another value; or, when a sample is
@@ -49,13 +41,12 @@ class CheckedPictures(WrappedDataset):
                  dataset,
                  scale: int | None = None,
                  on_bad_image: str = 'raise',
-                 hint: str = ''):
-        check_on_bad_image(on_bad_image)
+                 hint: str = '',
+                 local: bool = True):
+        self._bad = BadImages(on_bad_image, hint)
         super().__init__(dataset)
         self.scale = scale
-        self.on_bad_image = on_bad_image
-        self.hint = hint
-        self._bad: set[int] = set()
+        self.local = local
 
     def __getitem__(self, index: int):
         index = int(index)
@@ -69,17 +60,27 @@ class CheckedPictures(WrappedDataset):
 
     def _refuse(self, index: int, error: Exception) -> None:
         info = self.dataset.get_data_info(index)
-        reason = find_fault(info, self.scale)
+        reason = find_fault(info, self.scale) if self.local else None
         if reason is None and isinstance(error, ValueError) and _names_a_file(error, info):
             reason = ' '.join(str(error).split())  # a transform that knows better
+        reason = reason or _loading_fault(info, error)
         if reason is None:
             raise error
-        if self.on_bad_image == 'raise':
-            raise UserError(f'{reason} {self.hint}'.strip()) from error
-        self._bad.add(index)
-        print_log(f'skipped, number {len(self._bad)}: {reason}', 'current', logging.WARNING)
+        self._bad.add(index, reason, error)
         if len(self._bad) == len(self):
             raise UserError(f'none of the {len(self)} images can be used: {reason}') from error
+
+
+def _loading_fault(info: dict, error: Exception) -> str | None:
+    """What a loading step did not bear, wherever it loads from; None where another step failed."""
+    step = error.__traceback__
+    while step is not None:
+        loader = step.tb_frame.f_locals.get('self')
+        if type(loader).__name__ == 'LoadImageFromFile' and f'{loader.key}_path' in info:
+            return (f'{info[f"{loader.key}_path"]}: cannot be loaded ({type(error).__name__}: '
+                    f'{" ".join(str(error).split())})')
+        step = step.tb_next
+    return None
 
 
 def find_fault(info: dict, scale: int | None = None) -> str | None:

@@ -1,7 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import collections
 import itertools
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +14,10 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.free_memory import free_main_memory
+from srdensenet_mm.free_memory import free_share
 from srdensenet_mm.images.reading import find_images, read_rgb
 
-from .checked_pictures import SKIP_HELP, check_on_bad_image
+from .bad_images import BadImages
 
 # Images decoded at once when the cache is filled.
 _BATCH = 64
@@ -82,7 +81,7 @@ class HRFolderDataset(BaseDataset):
                  cache_gib: float | None = None,
                  metainfo: dict | None = None,
                  **kwargs):
-        check_on_bad_image(on_bad_image)
+        self._bad = BadImages(on_bad_image)
         if cache_gib is not None and cache_gib < 0:
             raise UserError(f'cache_gib={cache_gib} must not be negative; 0 keeps no image')
         if not shrink or not all(0 < size <= 1 for size in shrink):
@@ -98,12 +97,9 @@ class HRFolderDataset(BaseDataset):
             map(str, data_root))
         self.min_size = min_size
         self.shrink = tuple(shrink)
-        self.on_bad_image = on_bad_image
         self.cache_gib = cache_gib
         self._cache: dict[int, np.ndarray] = {}
-        self._bad: set[str] = set()
         self._too_small: set[int] = set()
-        self._why_bad = 'all are too small in the sizes of shrink'
         super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -128,7 +124,7 @@ class HRFolderDataset(BaseDataset):
         self._fill_cache()
 
     def _fill_cache(self) -> None:
-        room = _memory_share() // 2 if self.cache_gib is None else int(self.cache_gib * 2**30)
+        room = free_share() // 2 if self.cache_gib is None else int(self.cache_gib * 2**30)
         started, held = time.time(), 0
         infos = collections.defaultdict(list)
         for index in range(len(self)):
@@ -147,7 +143,7 @@ class HRFolderDataset(BaseDataset):
                             room = held  # Full.
         # One may be both: too small in a size before another one shows it to be bad.
         unusable = len(self._too_small.union(
-            info['number'] for path in self._bad for info in infos[path]))
+            info['number'] for path in infos if path in self._bad for info in infos[path]))
         if unusable == len(self):
             self._refuse_all()
         in_sizes, too_small = '', ''
@@ -164,7 +160,7 @@ class HRFolderDataset(BaseDataset):
     def _refuse_all(self) -> NoReturn:
         images = len({self.get_data_info(index)['gt_path'] for index in range(len(self))})
         raise UserError(f'{", ".join(self.folders)}: none of the {images} images can be used: '
-                        f'{self._why_bad}')
+                        f'{self._bad.reason or "all are too small in the sizes of shrink"}')
 
     def _decode_sizes(self, infos: Sequence[dict]) -> dict[int, np.ndarray]:
         """What of one image can be used, read-only, by its numbers, one for each size."""
@@ -175,11 +171,7 @@ class HRFolderDataset(BaseDataset):
             image = read_rgb(path)
             images = {info['number']: self._in_size(image, info) for info in infos}
         except UserError as error:
-            if self.on_bad_image == 'raise':
-                raise UserError(f'{error} {SKIP_HELP}') from error
-            self._bad.add(path)
-            self._why_bad = str(error)
-            print_log(f'skipped, number {len(self._bad)}: {error}', 'current', logging.WARNING)
+            self._bad.add(path, str(error), error)
             return {}
         return {number: image for number, image in images.items() if image is not None}
 
@@ -246,12 +238,3 @@ class HRFolderDataset(BaseDataset):
         info.update(
             gt=image, ori_gt_shape=image.shape, gt_channel_order='rgb', gt_color_type='color')
         return self.pipeline(info)
-
-
-def _memory_share() -> int:
-    """Bytes that one of this machine's training processes may take."""
-    # As torchrun, Slurm and Open MPI tell it.
-    for name in ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE', 'OMPI_COMM_WORLD_LOCAL_SIZE'):
-        if os.environ.get(name, '').isdigit():
-            return free_main_memory() // int(os.environ[name])
-    return free_main_memory()

@@ -29,6 +29,18 @@ class PrepareReport:
     left_over: list[Path] = field(default_factory=list)
 
 
+def prepare_help(folder: str | Path = 'OUT_FOLDER', scale: int | None = None) -> str:
+    """The command that makes a set, for messages about one that is missing or wrong.
+
+    Args:
+        folder (str | Path): The set.
+        scale (int, optional): The scale that is missing; all usual ones where
+            left out.
+    """
+    scales = f' --scales {scale}' if scale else ''
+    return f'prepare it with: python tools/prepare_dataset.py HR_FOLDER {folder}{scales}'
+
+
 def gt_multiple(scale: int) -> int:
     """What HR images are cropped to a multiple of.
 

@@ -1,12 +1,16 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Training pairs drawn where the network trains, from images that lie there."""
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from srdensenet_mm.images.matlab_bicubic import MARGIN, downscale_kernel
+
+# What a patch may be turned by. All three, each half of the time, make the eight flips and
+# rotations equally likely.
+TURNS = ('horizontal', 'vertical', 'transpose')
 
 
 class ResidentPatches:
@@ -17,10 +21,10 @@ class ResidentPatches:
     device, by operations that a CUDA graph can hold: none of them waits for the
     CPU, and all shapes are known beforehand.
 
-    What is drawn is what ``RandomPatchPair``, MMagic's ``Flip`` in both
-    directions and ``RandomTransposeHW`` make: any image as likely as any
-    other, any offset in it, LR equal in every pixel to MATLAB's bicubic
-    downscaling, each of the eight flips and rotations.
+    What is drawn is what ``RandomPatchPair``, MMagic's ``Flip`` and
+    ``RandomTransposeHW`` make: any image as likely as any other, any offset in
+    it, LR equal in every pixel to MATLAB's bicubic downscaling, flipped and
+    transposed.
 
     Args:
         images (Iterable[np.ndarray]): uint8, shape (H, W, 3), 0..255, each
@@ -29,6 +33,9 @@ class ResidentPatches:
         gt_patch_size (int): Side of the HR patch, in pixels, a multiple of
             ``scale``.
         device (str | torch.device): Where to hold the images and to draw.
+        turns (Sequence[tuple[str, float]]): What is done with a patch, of
+            :data:`TURNS`, in this order, and how likely each is. Defaults to all
+            of them, each half of the time.
 
     Raises:
         ValueError: There is no image, one is smaller than the patch, or
@@ -36,7 +43,8 @@ class ResidentPatches:
     """
 
     def __init__(self, images: Iterable[np.ndarray], scale: int, gt_patch_size: int,
-                 device: str | torch.device = 'cpu'):
+                 device: str | torch.device = 'cpu',
+                 turns: Sequence[tuple[str, float]] = tuple((turn, 0.5) for turn in TURNS)):
         if gt_patch_size % scale or gt_patch_size < scale:
             raise ValueError(f'gt_patch_size={gt_patch_size} must be a multiple of scale={scale}')
         self.scale = scale
@@ -64,6 +72,9 @@ class ResidentPatches:
         side = torch.arange(gt_patch_size + 2 * margin, device=device)
         self._rows, self._columns = side.view(1, -1, 1, 1), side.view(1, 1, -1, 1)
         self._channels = torch.arange(3, device=device)
+        self._turns = [turn for turn, _ in turns]
+        self._chances = torch.tensor(
+            [chance for _, chance in turns], device=device).view(-1, 1, 1, 1, 1)
         kernel = downscale_kernel(scale)
         self._weights = torch.tensor(kernel.weights[0].astype(np.int32), device=device)
         self._denominator, self._first = kernel.denominator, kernel.first
@@ -90,8 +101,9 @@ class ResidentPatches:
         low = self._downscale(self._downscale(window, 1), 2)
         margin = MARGIN * self.scale
         high = window[:, margin:-margin, margin:-margin]
-        turns = torch.rand(3, count, 1, 1, 1, device=self._pixels.device) < 0.5
-        return tuple(_turn(patch.permute(0, 3, 1, 2), turns) for patch in (low, high))
+        chosen = torch.rand(
+            len(self._turns), count, 1, 1, 1, device=self._pixels.device) < self._chances
+        return tuple(self._turn(patch.permute(0, 3, 1, 2), chosen) for patch in (low, high))
 
     def _window(self, which: Tensor, top: Tensor, left: Tensor) -> Tensor:
         """The patches and what the kernel reads around them, (N, P + 4s, P + 4s, 3)."""
@@ -108,9 +120,10 @@ class ResidentPatches:
         total = (2 * total + self._denominator).div(2 * self._denominator, rounding_mode='floor')
         return total.clamp_(0, 255).to(torch.uint8)
 
-
-def _turn(patches: Tensor, turns: Tensor) -> Tensor:
-    """Flip left to right, top to bottom, transpose: each where its row of ``turns`` says so."""
-    patches = torch.where(turns[0], patches.flip(3), patches)
-    patches = torch.where(turns[1], patches.flip(2), patches)
-    return torch.where(turns[2], patches.transpose(2, 3), patches)
+    def _turn(self, patches: Tensor, chosen: Tensor) -> Tensor:
+        """Flip and transpose patches, (N, 3, P, P), each where its row of ``chosen`` says so."""
+        for turn, where in zip(self._turns, chosen, strict=True):
+            turned = (patches.transpose(2, 3) if turn == 'transpose' else
+                      patches.flip(3 if turn == 'horizontal' else 2))
+            patches = torch.where(where, turned, patches)
+        return patches

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""How much memory there is, and how much a network takes for a tile."""
+"""How much memory a network takes for a tile."""
 import math
 import threading
 import weakref
@@ -10,28 +10,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from srdensenet_mm.free_memory import free_main_memory
-
 GIB = 2**30
 # What libraries take however small a tile is: threads, packed weights, code.
 OVERHEAD = 96 * 2**20
 # The sides of the tiles, LR pixels, that a network is tried with.
 _TRIALS = (24, 48, 96)
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a device now, as far as a container's limit allows.
-
-    Args:
-        device (torch.device): Anything but CUDA means main memory.
-
-    Returns:
-        int: Bytes.
-    """
-    if device.type == 'cuda':
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return free_main_memory()
 
 
 class _LiveBytes(TorchDispatchMode):

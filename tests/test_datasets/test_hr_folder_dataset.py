@@ -43,7 +43,7 @@ def warnings_logged(monkeypatch):
         if level == logging.WARNING:
             logged.append(message)
 
-    monkeypatch.setattr('srdensenet_mm.datasets.hr_folder_dataset.print_log', log)
+    monkeypatch.setattr('srdensenet_mm.datasets.bad_images.print_log', log)
     return logged
 
 
@@ -242,7 +242,7 @@ def test_smaller_than_the_patch(tmp_path):
     'LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE', 'OMPI_COMM_WORLD_LOCAL_SIZE'])
 def test_processes_of_a_machine_share_its_memory(tmp_path, monkeypatch, name):
     paths = [write(tmp_path / f'{i}.png', make_rgb(i)) for i in range(9)]
-    monkeypatch.setattr('srdensenet_mm.datasets.hr_folder_dataset.free_main_memory',
+    monkeypatch.setattr('srdensenet_mm.free_memory.free_main_memory',
                         lambda: 2 * 8 * read_rgb(paths[0]).nbytes)
     monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)
     assert len(HRFolderDataset(tmp_path, make_pipeline())._cache) == 8

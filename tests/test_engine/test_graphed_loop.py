@@ -12,7 +12,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import DefaultScope
 
-from srdensenet_mm.datasets import HRFolderDataset
+from srdensenet_mm.datasets import HRFolderDataset, find_images, read_rgb
 from srdensenet_mm.engine import AutocastOptimWrapper, MuonWithAdam
 from srdensenet_mm.engine.runner.graphed_loop import (
     GraphedStep,
@@ -181,16 +181,30 @@ def test_compiled_steps_are_the_same_steps(small_recipe):
         torch.testing.assert_close(value, found[1][name], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(pipeline=[dict(type='RandomPatchPair', scale=4), dict(type='PackInputs')]),
-     'draws patches itself'),
-    (dict(type='BasicImageDataset'), 'draws patches itself'),
-])
-def test_other_data_is_refused(small_recipe, change, message):
+@pytest.mark.parametrize('change', [
+    dict(pipeline=[dict(type='MATLABBicubicDown', scale=4), dict(type='PackInputs')]),
+    dict(pipeline=[dict(type='RandomPatchPair', scale=4), dict(type='SetValues', dictionary={}),
+                   dict(type='PackInputs')]),
+    dict(type='BasicImageDataset')])
+def test_other_data_is_refused(small_recipe, change):
     cfg = small_recipe('refused')
     cfg.train_dataloader.dataset.update(change)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match='draws patches itself'):
         train(cfg)
+
+
+def test_the_pipeline_says_how_patches_are_turned(small_recipe):
+    cfg, size = small_recipe('turned'), 108
+    cfg.train_dataloader.dataset.update(type=HRFolderDataset, pipeline=[
+        dict(type='mmagic.RandomPatchPair', scale=4, gt_patch_size=size),
+        dict(type='mmagic.Flip', keys=['img', 'gt'], flip_ratio=1., direction='vertical'),
+        dict(type='mmagic.PackInputs')])
+    runner = SimpleNamespace(model=luma_model(), visualizer=SimpleNamespace())
+    patches = GraphedTrainLoop(runner, cfg.train_dataloader, max_iters=1).patches
+    images = [read_rgb(path) for path in find_images(cfg.train_dataloader.dataset.data_root)]
+    expected = {image[top:top + size, left:left + size][::-1].tobytes() for image in images
+                for top in range(121 - size) for left in range(111 - size)}
+    assert {patch.transpose(1, 2, 0).tobytes() for patch in patches.draw(20)[1].numpy()} <= expected
 
 
 def test_data_is_known_however_its_types_are_named(small_recipe):

@@ -9,11 +9,11 @@ from mmagic.registry import DATASETS
 
 from srdensenet_mm.config.type_name import type_name
 from srdensenet_mm.datasets.checked_pictures import size_fault
+from srdensenet_mm.datasets.prepare import prepare_help
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.decoding import read_size
 from srdensenet_mm.images.reading import find_images
 
-PREPARE_AGAIN = 'prepare it again with: python tools/prepare_dataset.py HR_FOLDER'
 # MMagic's SSIM looks through a window of 11 x 11 pixels.
 _WINDOW = 11
 
@@ -35,8 +35,8 @@ def check_pairs(name: str, dataset: dict) -> list[dict]:
     built = DATASETS.build(dict(bare, pipeline=[], lazy_init=True, _scope_='mmagic'))
     infos, prefix = built.load_data_list(), built.data_prefix
     if not infos:
-        raise UserError(f'{name}: {prefix[built.search_key]} holds no image; {PREPARE_AGAIN} '
-                        f'{dataset.get("data_root") or "OUT_FOLDER"}')
+        raise UserError(f'{name}: {prefix[built.search_key]} holds no image; '
+                        f'{prepare_help(dataset.get("data_root") or "OUT_FOLDER")}')
     keys = [key for key in prefix if f'{key}_path' in infos[0]]
     folders: dict[str, set[str]] = {}
     missing = [(info, key) for info in infos for key in keys
@@ -82,7 +82,7 @@ def check_none_left_out(folders: Sequence[Path], infos: list[dict]) -> None:
             if os.path.normpath(path) not in listed:
                 reason = ('has a format' if path.parent == folder else 'lies in a folder') + (
                     ' that MMagic passes over')
-                raise UserError(f'{path}: would not be scored, for it {reason}: {PREPARE_AGAIN}, '
+                raise UserError(f'{path}: would not be scored, for it {reason}: {prepare_help()}, '
                                 'or take it out')
 
 
@@ -103,7 +103,7 @@ def _images_in(folder: str, suffixes) -> Iterator[Path]:
 def _missing(path: str | Path, others: list[str], found: list) -> str:
     pair = f', the pair of {others[0]}' if others else ''
     more = f' (and {len(found) - 1} more)' if len(found) > 1 else ''
-    return f'{path}: there is no such file{pair}{more}; {PREPARE_AGAIN}'
+    return f'{path}: there is no such file{pair}{more}; {prepare_help()}'
 
 
 def check_sizes(infos: list[dict], scale: int | None, min_side: int) -> None:
@@ -127,7 +127,7 @@ def check_sizes(infos: list[dict], scale: int | None, min_side: int) -> None:
         if img_size and gt_size and scale:
             fault = size_fault(info['img_path'], img_size, info['gt_path'], gt_size, scale)
             if fault:
-                raise UserError(f'{fault}; {PREPARE_AGAIN}')
+                raise UserError(f'{fault}; {prepare_help()}')
         if gt_size and min(gt_size) < min_side:
             raise UserError(f'{info["gt_path"]}: {gt_size[0]}x{gt_size[1]} pixels is too small to '
                             f'be scored: {min_side} to a side are needed, the border that the '

@@ -1,6 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Training that leaves nothing but the schedule to the CPU."""
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 
@@ -17,12 +17,14 @@ from torch.optim import Optimizer
 
 from srdensenet_mm.config.type_name import type_name
 from srdensenet_mm.datasets.resident_patches import ResidentPatches
+from srdensenet_mm.datasets.transforms import RandomPatchPair
 from srdensenet_mm.errors import UserError
 
 from .resumable_loop import NotStarted, ResumableIterTrainLoop
 
-# The pipeline of configs/_base_/datasets/hr_folders_train.py: what ResidentPatches makes.
-_PIPELINE = ('RandomPatchPair', 'Flip', 'Flip', 'RandomTransposeHW', 'PackInputs')
+_OTHER_DATA = ('train_dataloader.dataset: GraphedTrainLoop draws patches itself, of an '
+               'HRFolderDataset by the steps RandomPatchPair, Flip, RandomTransposeHW and '
+               "PackInputs; for others use train_cfg.type='ResumableIterTrainLoop'")
 # Before a step is captured, libraries choose their kernels and take their workspaces.
 _WARM_UP = 3
 
@@ -52,8 +54,9 @@ class GraphedTrainLoop(ResumableIterTrainLoop):
         runner (Runner): The runner. Its model is an editing model of MMagic
             whose loss needs ``gt_img`` alone, its optimizer ``MuonWithAdam``, or
             one of torch's with ``capturable=True``.
-        dataloader (dict): The training data: an ``HRFolderDataset`` with the
-            pipeline of ``configs/_base_/datasets/hr_folders_train.py``.
+        dataloader (dict): The training data: an ``HRFolderDataset`` whose
+            pipeline is ``RandomPatchPair``, then any of ``Flip`` and
+            ``RandomTransposeHW``, then ``PackInputs``.
         steps_per_iter (int): Optimizer steps in an iteration, at one learning
             rate. With 10, the hooks' time no longer counts. Defaults to 1.
         **kwargs: ``max_iters``, ``val_begin``, ``val_interval`` and
@@ -70,18 +73,19 @@ class GraphedTrainLoop(ResumableIterTrainLoop):
                             "launcher: use 'ResumableIterTrainLoop' with several processes")
         if steps_per_iter < 1:
             raise UserError(f'train_cfg.steps_per_iter={steps_per_iter} must be at least 1')
-        _check_pipeline(dataloader['dataset'])
+        if type_name(dataloader['dataset'].get('type')) != 'HRFolderDataset':
+            raise UserError(_OTHER_DATA)
         self.batch_size = dataloader['batch_size']
         self.steps_per_iter = steps_per_iter
         dataset = DATASETS.build(dataloader['dataset'])
+        pair, turns = _read_pipeline(dataset.pipeline.transforms)
         drawn = self.batch_size * steps_per_iter
         IterBasedTrainLoop.__init__(
             self, runner, NotStarted(dataset, max(1, len(dataset) // drawn)), **kwargs)
-        pair = dataset.pipeline.transforms[0]
         images = map(dataset.image, range(len(dataset)))
         self.patches = ResidentPatches(
             (image for image in images if image is not None), pair.scale,
-            pair.gt_patch_size, next(runner.model.parameters()).device)
+            pair.gt_patch_size, next(runner.model.parameters()).device, turns)
 
     def _start(self) -> Iterator:
         settings = self.runner.cfg.get('compile')
@@ -247,17 +251,13 @@ def check_capturable(optimizer: Optimizer) -> None:
                         'optim_wrapper.optimizer.capturable=True')
 
 
-def _check_pipeline(dataset: dict) -> None:
-    """Refuse a dataset that is not as :data:`_PIPELINE` says."""
-    pipeline = dataset.get('pipeline') or []
-    kinds = tuple(type_name(step.get('type')) for step in pipeline)
-    flips = {step.get('direction'): step.get('flip_ratio')
-             for step, kind in zip(pipeline, kinds, strict=True) if kind == 'Flip'}
-    ratios = [step.get('transpose_ratio')
-              for step, kind in zip(pipeline, kinds, strict=True) if kind == 'RandomTransposeHW']
-    if (type_name(dataset.get('type')) != 'HRFolderDataset' or kinds != _PIPELINE
-            or flips != dict(horizontal=0.5, vertical=0.5) or ratios != [0.5]):
-        raise UserError('train_dataloader.dataset: GraphedTrainLoop draws patches itself, as '
-                        'configs/_base_/datasets/hr_folders_train.py does (HRFolderDataset, '
-                        f'{", ".join(_PIPELINE)}, all with a chance of 0.5): base the recipe on '
-                        "it, or use train_cfg.type='ResumableIterTrainLoop'")
+def _read_pipeline(
+        steps: Sequence[Callable]) -> tuple[RandomPatchPair, list[tuple[str, float]]]:
+    """The first step of a pipeline, and the turns, with their chances, that the others make."""
+    kinds = [type(step).__name__ for step in steps]
+    if kinds[:1] != ['RandomPatchPair'] or kinds[-1] != 'PackInputs' or (
+            not {*kinds[1:-1]} <= {'Flip', 'RandomTransposeHW'}):
+        raise UserError(f'{_OTHER_DATA} (the pipeline is {", ".join(kinds)})')
+    return steps[0], [(step.direction, step.flip_ratio) if kind == 'Flip' else
+                      ('transpose', step.transpose_ratio)
+                      for kind, step in zip(kinds[1:-1], steps[1:-1], strict=True)]
