@@ -230,6 +230,36 @@ def bare_message(error: UserError) -> str:
     return ' '.join(text.split())
 
 
+def return_what_cannot_be_sent() -> None:
+    """Have a data loader's worker say so where a batch cannot be sent to the process it is for.
+
+    Concerns torch's DataLoader up to at least 2.9: a thread of the worker
+    sends, and prints what goes wrong (shared memory is full, too many files are
+    open, a sample cannot be pickled), while the other process waits for ever.
+    With this, the error is sent in the batch's place, and raised there. To be
+    called before workers are forked.
+    """
+    from multiprocessing import queues
+
+    from torch._utils import ExceptionWrapper
+    from torch.utils.data import get_worker_info
+    say = queues.Queue._on_queue_feeder_error
+    if getattr(say, 'returns', False):
+        return
+
+    def send_back(queue, error: Exception, item) -> None:
+        worker = get_worker_info()
+        if worker is None or isinstance(item[1], ExceptionWrapper):
+            say(error, item)
+        else:
+            queue.put((item[0], ExceptionWrapper(
+                (type(error), error, error.__traceback__),
+                where=f'in DataLoader worker process {worker.id}')))
+
+    send_back.returns = True
+    queues.Queue._on_queue_feeder_error = send_back
+
+
 def init_distributed(cfg) -> None:
     """Join the processes of a launcher on a machine without GPUs.
 

@@ -1,8 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """From a recipe to a Runner that trains or tests: what the tools call."""
-import errno
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from mmengine.config import Config
@@ -20,22 +18,19 @@ from srdensenet_mm.compat import (
     init_distributed,
     keep_freed_memory,
     leave_out_training,
+    return_what_cannot_be_sent,
 )
 from srdensenet_mm.config.reading import read_config, without_perceptual_loss
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, make_folder
 
-from .checks.config import check_data, check_sections, clear_errors
+from .checks.config import check_data, check_sections, name_bad_images
 from .checks.work_folder import begin_anew, find_whole_checkpoint
+from .clear_errors import clear_errors
+from .fitting_settings import drop_worker_settings, follow_train_cfg
 from .hooks.checkpoint_keys_hook import CheckpointKeysHook
 from .hooks.save_on_signal_hook import SaveOnSignalHook
 from .optimizers.amp_optim_wrapper import enable_amp
-
-# What ends a training whose log or curves cannot be written any more.
-_STORAGE_ERRORS = {
-    errno.ENOSPC: 'the disk is full, free some space', errno.EDQUOT: 'the disk quota is used up',
-    errno.EROFS: 'the file system is read-only', errno.ESTALE: 'the network share has changed',
-    errno.EIO: 'the disk or share reports an error'}
 
 
 def load_config(config: str,
@@ -91,38 +86,31 @@ def train(cfg: Config,
 
     Raises:
         UserError: The data, the checkpoint or a setting is not usable; the
-            disk is full; a loss is NaN or infinite (:class:`InvalidLossError`).
+            disk or memory is full, or a data-loading worker is lost; a loss is
+            NaN or infinite (:class:`InvalidLossError`).
     """
     check_sections(cfg, ['model', 'train_dataloader', 'train_cfg', 'optim_wrapper'])
+    notes = follow_train_cfg(cfg)
     check_data(cfg, ['train_dataloader', 'val_dataloader'])
+    name_bad_images(cfg, ['train_dataloader', 'val_dataloader'])
     saved = _choose_checkpoint(cfg, resume)
     if amp:
         enable_amp(cfg)
     if auto_scale_lr:
-        base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
-        if not isinstance(base, (int, float)) or base <= 0:
-            raise UserError('--auto-scale-lr needs a positive auto_scale_lr.base_batch_size in the '
-                            f'config, which has {base!r}: set auto_scale_lr = '
-                            'dict(base_batch_size=16)')
-        cfg.auto_scale_lr.enable = True
+        cfg.auto_scale_lr = dict(cfg.get('auto_scale_lr') or {}, enable=True)
     if not torch.cuda.is_available():
         keep_freed_memory()
     runner = build_runner(cfg)
+    for note in notes:
+        runner.logger.warning(note)
     runner.register_hook(CheckpointKeysHook(strict=bool(cfg.get('resume'))))
     if cfg.get('resume'):
         check_settings(networks_of(runner.model)[0], saved.get('network'), cfg.load_from)
     else:
         begin_anew(cfg.work_dir)
     try:
-        with clear_errors(cfg):
+        with clear_errors(cfg, runner):
             runner.train()
-    except OSError as error:
-        if error.errno not in _STORAGE_ERRORS:
-            raise
-        last = runner.message_hub.runtime_info.get('last_ckpt')
-        raise UserError(f'{error.filename or cfg.work_dir}: {_STORAGE_ERRORS[error.errno]}; the '
-                        f'last good checkpoint: {last or "none yet"}. See to it, then go on with '
-                        '--resume') from error
     finally:
         # No hook is told of an error, and a notebook lives on.
         for hook in runner.hooks:
@@ -133,10 +121,9 @@ def train(cfg: Config,
 
 def _choose_checkpoint(cfg: Config, resume: bool | str) -> dict:
     """Set ``cfg.load_from`` and ``cfg.resume``; returns the meta of the file, if there is one."""
-    if '' in (resume, cfg.get('load_from')):
-        raise UserError("the name of the checkpoint to go on from is '': leave --resume or "
-                        'load_from out, give a file, or give --resume alone for the newest in '
-                        'the work folder')
+    if '' in (resume, cfg.get('load_from')):  # of an unset variable; it would begin anew
+        raise UserError("the name of the checkpoint to go on from is '': give a file, or --resume "
+                        'alone for the newest in the work folder')
     if not resume and cfg.get('resume'):
         resume = cfg.get('load_from') or True  # MMEngine's way to say it
     if resume:
@@ -174,6 +161,7 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     """
     check_sections(cfg, ['model', 'test_dataloader', 'test_cfg', 'test_evaluator'])
     check_data(cfg, ['test_dataloader'])
+    name_bad_images(cfg, ['test_dataloader'])
     read_checkpoint(checkpoint)  # what cannot be read is refused before anything is built
     cfg.load_from, cfg.resume = None, False
     cfg.model = without_perceptual_loss(cfg.model)
@@ -210,18 +198,10 @@ def build_runner(cfg: Config) -> Runner:
     except UserError as error:
         raise UserError(f'{error}: name another folder for logs and checkpoints with '
                         '--work-dir') from error
-    try:
-        with clear_errors(cfg):
-            runner = Runner.from_cfg(cfg)
-    except UserError:
-        raise
-    except URLError as error:
-        raise UserError(
-            f'{cfg.filename or "the config"}: weights that it builds on could not be fetched '
-            f'({error.reason}): put their file into {torch.hub.get_dir()}/checkpoints, for a '
-            "perceptual loss torchvision's vgg19-dcbb9e9d.pth") from error
-    except (TypeError, ValueError) as error:  # the Runner's own, of settings that it cannot take
-        raise UserError(f'{cfg.filename or "the config"}: {error}') from error
+    drop_worker_settings(cfg)
+    return_what_cannot_be_sent()
+    with clear_errors(cfg):
+        runner = Runner.from_cfg(cfg)
     hide_part_wrappers(runner.model)
     return runner
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from srdensenet_mm.free_memory import free_bytes  # noqa: F401  what a tile may take
+
 GIB = 2**30
 # What libraries take however small a tile is: threads, packed weights, code.
 OVERHEAD = 96 * 2**20

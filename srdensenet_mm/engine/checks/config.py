@@ -1,27 +1,19 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Finding a user's mistakes in a config before a Runner does."""
-import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.optim import DefaultOptimWrapperConstructor
-from mmengine.registry import build_from_cfg
 
-from srdensenet_mm.compat import bare_message
 from srdensenet_mm.config.type_name import type_name
-from srdensenet_mm.datasets.checked_pictures import SKIP_HELP
+from srdensenet_mm.datasets.bad_images import SKIP_HELP
+from srdensenet_mm.datasets.prepare import prepare_help
 from srdensenet_mm.errors import UserError
 
-from .images import PREPARE_AGAIN, check_none_left_out, check_pairs, check_sizes, smallest_side
+from .images import check_none_left_out, check_pairs, check_sizes, smallest_side
 
-# What constructors raise that do not like their arguments.
-_BUILD_ERRORS = (AssertionError, AttributeError, KeyError, TypeError, ValueError)
-_PREPARE = 'python tools/prepare_dataset.py'
-# What the tool makes. A GT serves several scales.
-_PREPARED = re.compile(r'(?:GTmod|LRbicx)(\d+)')
+# Steps of a pipeline that leave an image's size as it is.
+_KEEP_SIZES = ('LoadImageFromFile', 'PackInputs')
 
 
 def check_sections(cfg: Config, sections: Sequence[str]) -> None:
@@ -40,18 +32,69 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     """Look whether the images of MMagic's image datasets are there.
 
     Of training sets, the files, and the scale of the pairs that a pipeline
-    makes; of the others, also the sizes. What cannot be seen without decoding
-    the images is named when they are drawn: every such dataset in ``cfg`` is
-    put into a :class:`~srdensenet_mm.datasets.CheckedPictures`.
+    makes. Of the others, also the sizes. Images that come from elsewhere than
+    this machine's files (LMDB, an object store, a loading step of one's own) are
+    not looked at. Nor can be seen what only decoding tells: see
+    :func:`name_bad_images`.
+
+    Args:
+        cfg (Config): The recipe, which stays as it is.
+        loaders (Sequence[str]): The names of its data loaders.
 
     Raises:
         UserError: A folder or file is missing, has no counterpart or not its size, or
             a pipeline is for another scale than the network; the message names
             it and the way out.
     """
+    scale = _scale_of(cfg)
+    for name in loaders:
+        is_training = name == 'train_dataloader'
+        for dataset in _datasets(cfg.get(name)):
+            if is_training:
+                _check_scale_of_pairs(dataset, scale)
+            if not _is_image_dataset(dataset):
+                continue
+            if not is_training and dataset.get('on_bad_image', 'raise') != 'raise':
+                raise UserError(f'on_bad_image={dataset["on_bad_image"]!r} is for training: a '
+                                'score counts all images')
+            if _reads_local_files(dataset):
+                _check_folders(name, dataset)
+                infos = check_pairs(name, dataset)
+                if not is_training:
+                    evaluator = cfg.get(f'{name.split("_")[0]}_evaluator')
+                    _check_test_set(dataset, infos, scale, evaluator)
+
+
+def name_bad_images(cfg: Config, loaders: Sequence[str]) -> None:
+    """Have MMagic's image datasets name the file where a sample cannot be made.
+
+    Args:
+        cfg (Config): The recipe. Each such dataset in it is put into a
+            :class:`~srdensenet_mm.datasets.CheckedPictures`, which takes over its
+            setting ``on_bad_image``.
+        loaders (Sequence[str]): The names of its data loaders.
+    """
+    def wrapped(dataset: dict) -> dict:
+        if not _is_image_dataset(dataset):
+            return dataset
+        dataset = dataset.copy()
+        return dict(
+            type='mmagic.CheckedPictures', scale=_scale_of(cfg),
+            on_bad_image=dataset.pop('on_bad_image', 'raise'), dataset=dataset,
+            local=_reads_local_files(dataset),
+            hint=SKIP_HELP if name == 'train_dataloader' else f'({prepare_help()})')
+
     for name in loaders:
         if cfg.get(name):
-            cfg[name] = _map_datasets(cfg[name], partial(_checked, cfg, name))
+            cfg[name] = _map_datasets(cfg[name], wrapped)
+
+
+def _datasets(loaders) -> Iterator[dict]:
+    """The configs of the datasets that data loaders read, within whatever wrappers."""
+    found = []
+    if loaders:
+        _map_datasets(loaders, lambda dataset: found.append(dataset) or dataset)
+    return iter(found)
 
 
 def _map_datasets(loaders, function: Callable[[dict], dict]):
@@ -75,13 +118,35 @@ def _map_datasets(loaders, function: Callable[[dict], dict]):
     return function(loaders)
 
 
-def _checked(cfg: Config, name: str, dataset: dict) -> dict:
-    """What takes a dataset's place in the loader ``name``: the same, where it is not MMagic's."""
-    is_training, scale = name == 'train_dataloader', _scale_of(cfg)
-    if is_training:
-        _check_scale_of_pairs(dataset, scale)
-    if not _is_image_dataset(dataset):
-        return dataset
+def _is_image_dataset(dataset: dict) -> bool:
+    """Whether a dataset's config is of MMagic's ``BasicImageDataset``."""
+    return type_name(dataset.get('type')) == 'BasicImageDataset' and bool(
+        dataset.get('data_prefix'))
+
+
+def _reads_local_files(dataset: dict) -> bool:
+    """Whether it is sure that a dataset's paths are those of files on this machine."""
+    prefix = dataset['data_prefix']
+    paths = prefix.values() if isinstance(prefix, dict) else [prefix]
+    if any('://' in str(path) for path in (
+            dataset.get('data_root'), dataset.get('ann_file'), *paths)):
+        return False
+    loaders = {step.get('key'): step for step in dataset.get('pipeline') or []
+               if isinstance(step, dict) and type_name(step.get('type')) == 'LoadImageFromFile'}
+    return (not isinstance(prefix, dict) or prefix.keys() <= loaders.keys()) and not any(
+        _names_a_storage(step) for step in (dataset, *loaders.values()))
+
+
+def _names_a_storage(settings: dict) -> bool:
+    for name in ('backend_args', 'file_client_args'):
+        said = settings.get(name) or {}
+        if said.get('backend', 'local') not in ('local', 'disk') or said.get('prefix'):
+            return True
+    return False
+
+
+def _check_folders(name: str, dataset: dict) -> None:
+    """Refuse a dataset whose folders, or list of images, are not there."""
     prefix = dataset['data_prefix']
     if not isinstance(prefix, dict):
         raise UserError(f'{name}: data_prefix={prefix!r} is to be '
@@ -89,19 +154,25 @@ def _checked(cfg: Config, name: str, dataset: dict) -> dict:
     root = Path(dataset.get('data_root') or '')
     for folder in prefix.values():
         if not (root / folder).is_dir():
-            raise UserError(f'{name}: no folder {root / folder}; {_how_to_make(folder, root)} '
-                            f'(or set {name}.dataset.data_root)')
+            made = Path(folder).name.startswith(('GTmod', 'LRbicx'))
+            raise UserError(f'{name}: no folder {root / folder}; '
+                            f'{prepare_help(root) + ", or " if made else ""}set '
+                            f'{name}.dataset.data_root')
     ann_file = dataset.get('ann_file')
     if ann_file and not (root / ann_file).is_file():
         raise UserError(
             f'{name}: no file {root / ann_file}, the list of the images to use: one '
             'file name a line, then a space and its shape such as (480,480,3)')
-    infos = check_pairs(name, dataset)
-    if not is_training:
-        if not any(map(dataset.get, ('ann_file', 'recursive', 'img_suffix'))):
-            check_none_left_out([root / folder for folder in prefix.values()], infos)
-        check_sizes(infos, scale, smallest_side(cfg.get(f'{name.split("_")[0]}_evaluator')))
-    return _name_bad_images(dataset, scale, is_training)
+
+
+def _check_test_set(dataset: dict, infos: list[dict], scale: int | None, evaluator) -> None:
+    """Refuse images that would not be scored, or not as they should be."""
+    root, prefix = Path(dataset.get('data_root') or ''), dataset['data_prefix']
+    if not any(map(dataset.get, ('ann_file', 'recursive', 'img_suffix'))):
+        check_none_left_out([root / folder for folder in prefix.values()], infos)
+    if all(isinstance(step, dict) and type_name(step.get('type')) in _KEEP_SIZES
+           for step in dataset['pipeline']):
+        check_sizes(infos, scale, smallest_side(evaluator))
 
 
 def _check_scale_of_pairs(dataset: dict, scale: int | None) -> None:
@@ -125,79 +196,8 @@ def _check_scale_of_pairs(dataset: dict, scale: int | None) -> None:
                 'dataset, or the other')
 
 
-def _is_image_dataset(dataset: dict) -> bool:
-    """Whether a dataset's config is of MMagic's ``BasicImageDataset``, on a local disk."""
-    return (type_name(dataset.get('type')) == 'BasicImageDataset'
-            and bool(dataset.get('data_prefix')) and not dataset.get('backend_args')
-            and '://' not in str(dataset.get('data_root')))
-
-
-def _name_bad_images(dataset: dict, scale: int | None, is_training: bool) -> dict:
-    """A dataset's config that names the file where it fails.
-
-    Args:
-        dataset (dict): Config of a ``BasicImageDataset``.
-        scale (int, optional): How many times larger GT must be.
-        is_training (bool): Whether bad images may be skipped: by the setting
-            ``on_bad_image='skip'`` of the dataset.
-
-    Returns:
-        dict: A :class:`~srdensenet_mm.datasets.CheckedPictures` around it.
-    """
-    dataset = dataset.copy()
-    choice = dataset.pop('on_bad_image', 'raise')
-    if not is_training and choice != 'raise':
-        raise UserError(f'on_bad_image={choice!r} is for training: a score counts all images')
-    return dict(
-        type='mmagic.CheckedPictures', dataset=dataset, scale=scale, on_bad_image=choice,
-        hint=SKIP_HELP if is_training else f'({PREPARE_AGAIN})')
-
-
-def _how_to_make(folder: str, root: Path) -> str:
-    prepared = _PREPARED.fullmatch(Path(folder).name)
-    if prepared is None:
-        return f'{_PREPARE} --help tells how to prepare it'
-    scales = '' if prepared[1] in ('2', '3', '4', '12') else f' --scales {prepared[1]}'
-    return f'prepare it with: {_PREPARE} HR_FOLDER {root}{scales}'
-
-
 def _scale_of(cfg: Config) -> int | None:
     """The upscaling factor of a config's network; None where it does not say."""
     generator = (cfg.get('model') or {}).get('generator') or {}
     scale = generator.get('upscale_factor')
     return scale if isinstance(scale, int) else None
-
-
-@contextmanager
-def clear_errors(cfg: Config) -> Iterator[None]:
-    """Make one line of what goes wrong by the config's or the images' fault.
-
-    Raises:
-        UserError: A part of the config cannot be built, or a data loader's
-            worker has met a bad image. Everything else passes as it is.
-    """
-    try:
-        yield
-    except UserError as error:
-        message = bare_message(error)
-        if message == str(error):
-            raise
-        raise type(error)(message) from error
-    except _BUILD_ERRORS as error:
-        part = _part_being_built(error)
-        if part is None:
-            raise
-        text = str(error.args[0] if error.args else error).split('. Please check')[0]
-        raise UserError(f'{cfg.filename}: {part} cannot be built: {text}') from error
-
-
-def _part_being_built(error: Exception) -> str | None:
-    """The name of the class that MMEngine's registry was to build; None where none was."""
-    part, step = None, error.__traceback__
-    while step is not None:
-        if step.tb_frame.f_code is build_from_cfg.__code__:
-            part = step.tb_frame.f_locals.get('obj_type', 'a part without a type')
-        elif step.tb_frame.f_code is DefaultOptimWrapperConstructor.__call__.__code__:
-            part = step.tb_frame.f_locals['self'].optimizer_cfg.get('type')
-        step = step.tb_next
-    return getattr(part, '__name__', part)

@@ -46,6 +46,12 @@ class SafeCheckpointHook(CheckpointHook):
             remove_half_written(self.out_dir, '.pth')
             self._forget_previous_best(runner)
 
+    def after_train_epoch(self, runner) -> None:
+        super().after_train_epoch(runner)
+        # A training by epochs that was resumed within one has more iterations than it counts on.
+        if not self.by_epoch and self.save_last and self.is_last_train_epoch(runner):
+            self.save_now(runner, runner.iter, dict(epoch=runner.epoch + 1, iter=runner.iter))
+
     def after_val_epoch(self, runner, metrics) -> None:
         runner.message_hub.update_info('scored_iter', runner.iter)
         super().after_val_epoch(runner, metrics)

@@ -96,10 +96,16 @@ class SaveOnSignalHook(Hook):
     def after_data_failure(self, runner) -> None:
         """Called by our training loop where no batch comes any more.
 
-        A signal to all processes of a job ends the data loader's workers too.
+        All iterations so far are whole. A signal to all processes of a job ends
+        the data loader's workers too; what else ends them is reported later.
         """
-        if self._received is not None and get_world_size() == 1:
+        if get_world_size() > 1:
+            return
+        if self._received is not None:
             self._leave(runner, self._received, runner.iter)
+        elif runner.iter:
+            runner.logger.error(
+                f'No batch comes after iteration {runner.iter}: {self._save(runner, runner.iter)}')
 
     def _agreed(self, index: int) -> int:
         number = self._received or 0
@@ -113,24 +119,27 @@ class SaveOnSignalHook(Hook):
 
     def _leave(self, runner, number: int, step: int) -> None:
         name = 'Ctrl-C' if number == signal.SIGINT else signal.Signals(number).name
-        hooks = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
-        if not hooks:
-            saved = 'no SafeCheckpointHook in the config, nothing saved'
-        elif hooks[0].by_epoch:
-            saved = 'checkpoints are by epoch, nothing saved within one'
-        elif not _whole_step(runner):
-            saved = 'gradients are being accumulated, nothing saved within a step'
-        else:
-            try:
-                path = hooks[0].save_now(runner, step, dict(epoch=runner.epoch, iter=step))
-                saved = f'saved {path}'
-            except UserError as error:
-                saved = f'NOT saved: {error}'
+        saved = self._save(runner, step)
         runner.logger.warning(f'{name} after iteration {step}: {saved}. To go on, give the same '
                               f'command with --resume (work folder {runner.work_dir})')
         barrier()
         self.restore()
         raise SystemExit(128 + number)
+
+
+    def _save(self, runner, step: int) -> str:
+        """Save a checkpoint where that is possible, and say so."""
+        hooks = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
+        if not hooks:
+            return 'no SafeCheckpointHook in the config, nothing saved'
+        if hooks[0].by_epoch:
+            return 'checkpoints are by epoch, nothing saved within one'
+        if not _whole_step(runner):
+            return 'gradients are being accumulated, nothing saved within a step'
+        try:
+            return f'saved {hooks[0].save_now(runner, step, dict(epoch=runner.epoch, iter=step))}'
+        except UserError as error:
+            return f'NOT saved: {error}'
 
 
 class _ApartWorker:

@@ -127,7 +127,7 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
     def _next(self, batches):
         try:
             return next(batches)
-        except (RuntimeError, OSError, EOFError):  # all of them from a worker that is gone
+        except Exception:
             self.runner.call_hook('after_data_failure')
             raise
 

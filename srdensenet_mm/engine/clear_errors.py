@@ -1,0 +1,213 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""What libraries raise, and who trains or tests can mend, as one line."""
+import errno
+import re
+import resource
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
+from types import FrameType
+from urllib.error import URLError
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import build_from_cfg
+from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
+
+from srdensenet_mm.compat import bare_message
+from srdensenet_mm.errors import UserError
+
+# What a disk or a share may say to whoever writes.
+_STORAGE_ERRORS = {
+    errno.ENOSPC: 'the disk is full, free some space', errno.EDQUOT: 'the disk quota is used up',
+    errno.EROFS: 'the file system is read-only', errno.ESTALE: 'the network share has changed',
+    errno.EIO: 'the disk or share reports an error'}
+_SHARED_MEMORY = re.compile('shared memory|/torch_|[Bb]us error|SIGBUS|shm')
+_WORKER = re.compile(r'DataLoader worker \(pid|DataLoader timed out|thread exited unexpectedly')
+_OPEN_FILES = re.compile('Too many open files|ancdata')
+
+
+@contextmanager
+def clear_errors(cfg: Config, runner: Runner | None = None) -> Iterator[None]:
+    """Make one line of what goes wrong by the config's, the images' or the machine's fault.
+
+    Args:
+        cfg (Config): What is built or run.
+        runner (Runner, optional): What runs, to tell how a training goes on.
+
+    Raises:
+        UserError: A part of the config cannot be built, a worker of a data
+            loader is lost or has met a bad image, memory or the disk is full, a
+            file cannot be read. Every other exception passes as it is: it is a
+            fault of the program and needs its traceback.
+    """
+    try:
+        yield
+    except UserError as error:
+        message = bare_message(error)
+        if message == str(error):
+            raise
+        raise type(error)(message) from error
+    except Exception as error:
+        with _no_news_of_workers():
+            frames = _frames(error)
+            line = (_lost_worker(error, frames, runner) or _full_memory(error, runner)
+                    or _failed_storage(error, cfg, runner) or _failed_download(error, cfg)
+                    or _failed_part(error, frames, cfg) or _unreadable_file(error))
+        if line is None:
+            raise
+        raise UserError(line) from error
+
+
+@contextmanager
+def _no_news_of_workers() -> Iterator[None]:
+    """Keep torch from raising an error anywhere within, for each worker that has ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
+def _frames(error: Exception) -> list[FrameType]:
+    """The calls that led to an error, the innermost last."""
+    frames, step = [], error.__traceback__
+    while step is not None:
+        frames.append(step.tb_frame)
+        step = step.tb_next
+    return frames
+
+
+def _go_on(runner: Runner | None) -> str:
+    """What is not lost, and how to go on from there."""
+    if runner is None or not isinstance(runner._train_loop, BaseLoop):
+        return 'then give the same command again'
+    last = runner.message_hub.runtime_info.get('last_ckpt')
+    return (f'then go on with --resume (the last good checkpoint: {last})' if last else
+            'then begin again: there is no checkpoint yet')
+
+
+def _lost_worker(
+        error: Exception, frames: list[FrameType], runner: Runner | None) -> str | None:
+    """What a data loader says that cannot start its workers, or gets nothing from one any more."""
+    loaders = [one for one in (frame.f_locals.get('self') for frame in frames)
+               if type(one).__name__ == '_MultiProcessingDataLoaderIter']
+    text, number = _text(error), getattr(error, 'errno', None)
+    if str(error).startswith('Caught '):  # a worker lives, and says why it has nothing
+        if not (_SHARED_MEMORY.search(text) or _OPEN_FILES.search(text)):
+            return None
+    elif not (_WORKER.search(text) or loaders and (
+            isinstance(error, (OSError, EOFError)) or _OPEN_FILES.search(text))):
+        return None
+    elif 'killed by signal' not in text:
+        text = '; '.join(filter(None, [text or type(error).__name__, *map(_end_of, loaders[:1])]))
+    for loader in loaders:  # the others would be in the way until the process ends
+        with suppress(Exception):  # it may not have started all of them
+            loader._shutdown_workers()
+    name = _loader_name(frames, runner)
+    if _SHARED_MEMORY.search(text) or number == errno.ENOSPC:
+        way_out = (f'shared memory is too small (/dev/shm {_size_of("/dev/shm")}): in Docker give '
+                   f'--shm-size=8g or --ipc=host, else set {name}.num_workers=0')
+    elif _OPEN_FILES.search(text) or number == errno.EMFILE:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        way_out = (f'too many files are open (the limit is {limit}): raise it with ulimit -n '
+                   f'{max(65536, 2 * limit)}, or set a smaller {name}.num_workers')
+    elif 'timed out' in text:
+        way_out = f'set a larger {name}.timeout, or 0 to wait as long as it takes'
+    else:
+        way_out = (f'most often main memory was full: set a smaller {name}.num_workers (0 loads '
+                   'in the process itself), or a smaller cache_gib of its dataset')
+    return f'{name}: a data-loading worker is lost ({text}): {way_out}; {_go_on(runner)}'
+
+
+def _end_of(loader) -> str:
+    """How a data loader's workers have ended, where some have."""
+    workers = getattr(loader, '_workers', [])
+    wait([worker.sentinel for worker in workers], timeout=2)
+    return ', '.join(
+        f'worker {worker.pid} ' + (f'was killed by {signal.Signals(-worker.exitcode).name}'
+                                   if worker.exitcode < 0 else f'left with {worker.exitcode}')
+        for worker in workers if worker.exitcode)
+
+
+def _text(error: Exception) -> str:
+    """What an error says, one line: the last of a worker's traceback."""
+    text = str(error).strip()
+    if text.startswith('Caught '):
+        text = text.splitlines()[-1]
+    # What torch advises beyond is for programmers.
+    return ' '.join(text.split()).split('. Details are lost')[0].rstrip('. ')
+
+
+def _loader_name(frames: list[FrameType], runner: Runner | None) -> str:
+    """Which of a recipe's data loaders a failure is of."""
+    loops = [frame.f_locals.get('self') for frame in frames]
+    for loop in reversed(loops):
+        for name in ('val', 'test', 'train'):
+            if isinstance(loop, BaseLoop) and name in type(loop).__name__.lower():
+                return f'{name}_dataloader'
+    return 'test_dataloader' if runner is None else 'train_dataloader'
+
+
+def _size_of(folder: str) -> str:
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return 'is missing'
+    return f'has {usage.total / 2**20:.1f} MiB, {usage.free / 2**20:.1f} MiB free'
+
+
+def _full_memory(error: Exception, runner: Runner | None) -> str | None:
+    text = _text(error)
+    if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and (
+            "can't allocate memory" not in text):
+        return None
+    return (f'memory is full ({text.split(". ")[0] or "MemoryError"}): set a smaller batch_size or '
+            'patch, fewer num_workers, or model.generator.with_cp=True, which trades time for '
+            f'memory; {_go_on(runner)}')
+
+
+def _failed_storage(error: Exception, cfg: Config, runner: Runner | None) -> str | None:
+    reason = _STORAGE_ERRORS.get(getattr(error, 'errno', None))
+    return reason and f'{error.filename or cfg.work_dir}: {reason}; {_go_on(runner)}'
+
+
+def _failed_download(error: Exception, cfg: Config) -> str | None:
+    if not isinstance(error, URLError):
+        return None
+    return (f'{cfg.filename or "the config"}: weights that it builds on could not be fetched '
+            f'({error.reason}): put their file into {torch.hub.get_dir()}/checkpoints, for a '
+            "perceptual loss torchvision's vgg19-dcbb9e9d.pth")
+
+
+def _failed_part(error: Exception, frames: list[FrameType], cfg: Config) -> str | None:
+    """Which part of the config MMEngine was to build."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    text = text.split('. Please check')[0] or type(error).__name__
+    part = None
+    for frame in frames:
+        if frame.f_code is build_from_cfg.__code__:
+            part = frame.f_locals.get('obj_type', 'a part without a type')
+        elif frame.f_code is DefaultOptimWrapperConstructor.__call__.__code__:
+            part = frame.f_locals['self'].optimizer_cfg.get('type')
+    if part is not None:
+        return f'{cfg.filename}: {getattr(part, "__name__", part)} cannot be built: {text}'
+    # The Runner's own checks of its settings.
+    if frames[-1].f_code.co_filename == Runner.__init__.__code__.co_filename or any(
+            frame.f_code is Runner.__init__.__code__ for frame in frames):
+        return f'{cfg.filename or "the config"}: {text}'
+    return None
+
+
+def _unreadable_file(error: Exception) -> str | None:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f'{error.filename}: {error.strerror}'
+    return None
