@@ -260,6 +260,26 @@ def return_what_cannot_be_sent() -> None:
     queues.Queue._on_queue_feeder_error = send_back
 
 
+@contextmanager
+def no_news_of_workers() -> Iterator[None]:
+    """Keep torch from raising an error at any moment for a data-loading worker that has ended.
+
+    Concerns torch's DataLoader up to at least 2.9: its handler of SIGCHLD
+    raises, also in the middle of an optimizer's step. Within this, the
+    data loader itself finds out, within 5 s, when it is asked for a batch.
+    """
+    import signal
+    import threading
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
 def init_distributed(cfg) -> None:
     """Join the processes of a launcher on a machine without GPUs.
 

@@ -82,10 +82,6 @@ class HRFolderDataset(BaseDataset):
                  metainfo: dict | None = None,
                  **kwargs):
         self._bad = BadImages(on_bad_image)
-        if cache_gib is not None and cache_gib < 0:
-            raise UserError(f'cache_gib={cache_gib} must not be negative; 0 keeps no image')
-        if not shrink or not all(0 < size <= 1 for size in shrink):
-            raise UserError(f'shrink={shrink} must hold sizes of more than 0 and at most 1')
         for name in ('ann_file', 'data_prefix', 'filter_cfg'):
             value = kwargs.get(name)
             given = any(value.values()) if isinstance(value, dict) else value

@@ -5,7 +5,6 @@ import re
 import resource
 import shutil
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
@@ -19,7 +18,7 @@ from mmengine.registry import build_from_cfg
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
-from srdensenet_mm.compat import bare_message
+from srdensenet_mm.compat import bare_message, no_news_of_workers
 from srdensenet_mm.errors import UserError
 
 # What a disk or a share may say to whoever writes.
@@ -54,7 +53,7 @@ def clear_errors(cfg: Config, runner: Runner | None = None) -> Iterator[None]:
             raise
         raise type(error)(message) from error
     except Exception as error:
-        with _no_news_of_workers():
+        with no_news_of_workers():
             frames = _frames(error)
             line = (_lost_worker(error, frames, runner) or _full_memory(error, runner)
                     or _failed_storage(error, cfg, runner) or _failed_download(error, cfg)
@@ -62,19 +61,6 @@ def clear_errors(cfg: Config, runner: Runner | None = None) -> Iterator[None]:
         if line is None:
             raise
         raise UserError(line) from error
-
-
-@contextmanager
-def _no_news_of_workers() -> Iterator[None]:
-    """Keep torch from raising an error anywhere within, for each worker that has ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, handler)
 
 
 def _frames(error: Exception) -> list[FrameType]:

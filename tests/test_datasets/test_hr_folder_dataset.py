@@ -160,12 +160,6 @@ def test_too_small_in_every_size(tmp_path, shrink):
         HRFolderDataset(tmp_path, make_pipeline(), shrink=shrink, on_bad_image='skip')
 
 
-@pytest.mark.parametrize('shrink', [(), (0.5, 0), (1.5, )])
-def test_sizes_are_checked(tmp_path, shrink):
-    with pytest.raises(UserError, match='shrink='):
-        HRFolderDataset(tmp_path, make_pipeline(), shrink=shrink)
-
-
 @pytest.mark.parametrize('shrink', [(1, ), (1, 0.9)])
 def test_bad_images_are_skipped_and_counted(tmp_path, warnings_logged, shrink):
     good, bad = write_good(tmp_path), write_bad(tmp_path / 'bad')
@@ -257,8 +251,6 @@ def test_folders_and_settings_that_are_no_use(tmp_path):
         HRFolderDataset(tmp_path)
     with pytest.raises(UserError, match="on_bad_image='ignore'"):
         HRFolderDataset(tmp_path, on_bad_image='ignore')
-    with pytest.raises(UserError, match='cache_gib=-1'):
-        HRFolderDataset(tmp_path, cache_gib=-1)
     with pytest.raises(UserError, match="ann_file='list.txt': HRFolderDataset takes all images"):
         HRFolderDataset(tmp_path, ann_file='list.txt')
     write(tmp_path / 'a.png', make_rgb())

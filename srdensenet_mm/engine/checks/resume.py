@@ -1,6 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """What of a checkpoint and a config do not belong together, said in one line."""
-import inspect
 from collections.abc import Sequence
 
 from mmengine.optim import _ParamScheduler
@@ -90,9 +89,8 @@ def _scheduler_changes(name: str, scheduler: _ParamScheduler, theirs: dict) -> l
     ours = scheduler.state_dict()
     if ours.keys() - theirs.keys() and theirs.keys() - ours.keys():
         return [f'{name} of another type than {type(scheduler).__name__}']
-    # Where it stands is in the state too.
-    settings = {setting for part in type(scheduler).__mro__
-                for setting in inspect.signature(part.__init__).parameters} - {'last_step'}
+    # Where it stands is in the state too, and the rates that it began with.
+    settings = {name for name in ours if name[0] != '_'} - {'last_step', 'base_values'}
     # The end is the training's where the config gives none, and without effect after the
     # last milestone.
     if ours.get('milestones') and ours['begin'] + max(ours['milestones']) < min(

@@ -150,12 +150,9 @@ def enable_amp(cfg, dtype: str = 'auto') -> None:
         dtype (str): See :class:`AutocastOptimWrapper`. Defaults to 'auto'.
 
     Raises:
-        UserError: The config has no ``optim_wrapper``, or one of a type that
-            mixed precision is not known for.
+        UserError: Mixed precision is not known for the type of a wrapper.
     """
-    wrappers = cfg.get('optim_wrapper')
-    if not wrappers:
-        raise UserError('--amp: the config has no optim_wrapper to set to mixed precision')
+    wrappers = cfg['optim_wrapper']
     single = 'optimizer' in wrappers or 'modules' in wrappers
     for name, wrapper in [('', wrappers)] if single else list(wrappers.items()):
         if not isinstance(wrapper, dict):

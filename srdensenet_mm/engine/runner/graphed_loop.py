@@ -71,8 +71,6 @@ class GraphedTrainLoop(ResumableIterTrainLoop):
         if get_world_size() > 1 or is_model_wrapper(runner.model):
             raise UserError("train_cfg.type='GraphedTrainLoop' trains on one GPU, without a "
                             "launcher: use 'ResumableIterTrainLoop' with several processes")
-        if steps_per_iter < 1:
-            raise UserError(f'train_cfg.steps_per_iter={steps_per_iter} must be at least 1')
         if type_name(dataloader['dataset'].get('type')) != 'HRFolderDataset':
             raise UserError(_OTHER_DATA)
         self.batch_size = dataloader['batch_size']
@@ -123,16 +121,12 @@ class GraphedStep:
     """
 
     def __init__(self, model, optim_wrapper, draw: Callable[[], tuple[Tensor, Tensor]]):
-        if isinstance(optim_wrapper, OptimWrapperDict):
-            raise UserError('optim_wrapper: GraphedTrainLoop steps one optimizer, not several; '
-                            "use 'ResumableIterTrainLoop'")
         scaler = getattr(optim_wrapper, 'loss_scaler', None)
-        if scaler is not None and scaler.is_enabled():
-            raise UserError("optim_wrapper: GraphedTrainLoop computes in dtype='bf16' or 'fp32', "
-                            'not fp16')
-        if optim_wrapper._accumulative_counts != 1:
-            raise UserError('optim_wrapper.accumulative_counts: GraphedTrainLoop takes a step '
-                            'each time; raise train_dataloader.batch_size instead')
+        if (isinstance(optim_wrapper, OptimWrapperDict) or optim_wrapper._accumulative_counts != 1
+                or scaler is not None and scaler.is_enabled()):
+            raise UserError('optim_wrapper: GraphedTrainLoop steps one optimizer, not several, at '
+                            "each batch (accumulative_counts=1), in dtype='bf16' or 'fp32', not "
+                            "fp16; for others use train_cfg.type='ResumableIterTrainLoop'")
         self.model = model
         self.wrapper = optim_wrapper
         self.draw = draw

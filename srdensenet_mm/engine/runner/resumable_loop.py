@@ -8,6 +8,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import DataLoader, Dataset
 
+from srdensenet_mm.compat import no_news_of_workers
 from srdensenet_mm.config.type_name import type_name
 from srdensenet_mm.errors import UserError
 
@@ -39,13 +40,13 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         runner (Runner): The runner.
         dataloader (dict | DataLoader): The training data. Of its sampler's
             config only ``shuffle`` is used: it becomes a
-            :class:`ResumableSampler`.
+            :class:`ResumableSampler`. A ``DataLoader`` must have one, and a
+            :class:`SeededDataset`.
         **kwargs: ``max_iters``, ``val_begin``, ``val_interval`` and
             ``dynamic_intervals`` of MMEngine's ``IterBasedTrainLoop``.
 
     Raises:
-        UserError: ``dataloader`` has a sampler or batch sampler of its own, or
-            is a ``DataLoader`` whose dataset is no :class:`SeededDataset`.
+        UserError: ``dataloader`` has a sampler or batch sampler of its own.
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict, **kwargs):
@@ -57,13 +58,6 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         # checkpoint, not read yet, says.
         super().__init__(runner, NotStarted(dataloader.dataset, len(dataloader)), **kwargs)
         self.dataloader = dataloader
-        if not isinstance(dataloader.sampler, ResumableSampler) or dataloader.batch_size is None:
-            raise UserError('train_dataloader: ResumableIterTrainLoop needs the ordinary batches '
-                            "of sampler=dict(type='ResumableSampler', shuffle=True)")
-        if not isinstance(dataloader.dataset, SeededDataset):
-            raise UserError('train_dataloader: ResumableIterTrainLoop needs seeded samples: give a '
-                            'config in place of a DataLoader, or wrap its dataset in '
-                            'srdensenet_mm.engine.runner.sample_seeds.SeededDataset')
 
     def run(self) -> torch.nn.Module:
         """Train up to ``max_iters``.
@@ -83,12 +77,13 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         batches = self._start()
         if self._iter and self._iter != self.runner.message_hub.runtime_info.get('scored_iter'):
             self._validate_when_due()
-        while self._iter < self._max_iters and not self.stop_training:
-            self.runner.model.train()
-            batch = self._next(batches)
-            seed_generators(derive_seed(self._seed, 1, self._iter, get_rank()))
-            self.run_iter(batch)
-            self._validate_when_due()
+        with no_news_of_workers():
+            while self._iter < self._max_iters and not self.stop_training:
+                self.runner.model.train()
+                batch = self._next(batches)
+                seed_generators(derive_seed(self._seed, 1, self._iter, get_rank()))
+                self.run_iter(batch)
+                self._validate_when_due()
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
