@@ -10,11 +10,11 @@ PY := $(VENV)/bin/python
 .PHONY: help env test lint demo clean
 
 help: ## this list
-	@echo 'make TARGET [VENV=.venv] [ARGS=...] [PYTHON=python3.11] [MAX_JOBS=n]'
+	@echo 'make TARGET [VENV=.venv] [ARGS=...] [PYTHON=python3.11] [MMCV_OPS=1] [MAX_JOBS=n]'
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10 | sed 's/^/    /'
 
 env: ## build the environment, or finish or renew it; nothing where it is ready
-	@PYTHON='$(PYTHON)' requirements/make_env.sh '$(VENV)'
+	@PYTHON='$(PYTHON)' MMCV_OPS='$(MMCV_OPS)' requirements/make_env.sh '$(VENV)'
 
 test: lint ## ruff, then the tests on all cores; ARGS go to pytest
 	$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)

@@ -6,6 +6,11 @@ requirements/constraints.txt; ``make env`` uses them. Here are only the ranges
 that srdensenet_mm itself needs, so that ``pip install -e .`` leaves an
 existing MMagic environment as it is.
 
+mmcv is not among the requirements. It comes as ``mmcv`` or as ``mmcv-lite``,
+both work, and they share one folder: to require either would put it over the
+other in somebody's environment. Who has neither asks for the extra ``lite``
+or ``ops``; without mmcv, ``import srdensenet_mm`` says so in one line.
+
 As OpenMMLab's packages do, the recipes, the tools and model-index.yml travel
 inside the package in a folder ``.mim``, where ``mim`` and
 ``srdensenet_mm.config.recipes`` look for them: copies in a wheel, links in a checkout.
@@ -79,6 +84,8 @@ def extras() -> dict:
     optional = {re.match(r'[\w-]+', line).group(): line for line in read_requirements('optional')}
     tests = read_requirements('tests')
     return {
+        'lite': read_requirements('lite'),
+        'ops': read_requirements('ops'),
         'onnxruntime': [optional['onnx'], optional['onnxruntime']],
         'openvino': [optional['onnx'], optional['openvino']],
         'spandrel': [optional['spandrel']],
@@ -110,7 +117,7 @@ setup(
     cmdclass={'build_py': BuildWithMim},
     entry_points={'console_scripts': ['srdensenet-mm = srdensenet_mm.cli:entry']},
     python_requires='>=3.10,<3.13',
-    install_requires=[*read_requirements('mminstall'), *read_requirements('runtime')],
+    install_requires=read_requirements('runtime'),
     extras_require=extras(),
     zip_safe=False,
 )

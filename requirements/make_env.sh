@@ -9,6 +9,9 @@
 #
 #   PYTHON     the interpreter to build from (3.10 to 3.12); by default the
 #              first of python3.11, python3.12, python3.10, python3 that works
+#   MMCV_OPS   1: mmcv with its compiled ops, which other models of MMagic need;
+#              0: mmcv-lite, without them and without a compiler. By default what
+#              the environment has, and mmcv-lite in a new one
 #   MAX_JOBS   compilers at a time for mmcv; by default what cores and memory allow
 #
 # The order of the steps matters: mmcv compiles its ops only where it finds
@@ -18,7 +21,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${1:-$root/.venv}
 say_every=${ENV_SAY_EVERY:-20}  # seconds between two lines of a running step
-needed_gb=9
+needed_gb=9  # torch and its CUDA libraries take 6.7 of it
 cd "$root"
 
 fail() {
@@ -29,6 +32,11 @@ fail() {
 elapsed() {  # seconds -> m:ss
     printf '%d:%02d' $(($1 / 60)) $(($1 % 60))
 }
+
+case ${MMCV_OPS:-} in
+'' | 0 | 1) ;;
+*) fail "MMCV_OPS=$MMCV_OPS: give 1 (mmcv with its ops) or 0 (mmcv-lite)" ;;
+esac
 
 # --- Python, compiler, place ------------------------------------------------
 
@@ -41,13 +49,14 @@ version_of() {
     "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 }
 
-lacks() {  # PYTHON: prints what is missing for an environment with compiled packages
+lacks() {  # PYTHON: prints what is missing for the environment
     local number
     number=$(version_of "$1")
     "$1" -c 'import ensurepip, venv' >/dev/null 2>&1 || {
         echo "its venv module (Debian, Ubuntu: apt-get install python$number-venv)"
         return
     }
+    [[ $(wanted_kind) == full ]] || return 0
     "$1" -c 'import os, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' ||
         echo "its C headers (Debian, Ubuntu: apt-get install python$number-dev)"
@@ -99,6 +108,28 @@ check_space() {
             'name another folder: make env VENV=...'
 }
 
+# --- which mmcv ---------------------------------------------------------------
+
+kinds_here() {  # prints lite, full, both or nothing: by pip's records, without Python
+    local names=
+    names=$(cd "$venv/lib" 2>/dev/null &&
+        echo python*/site-packages/{mmcv_lite,mmcv}-[0-9]*.dist-info/RECORD) || return 0
+    case $names in
+    *'mmcv_lite-[0-9]*'*'mmcv-[0-9]*'*) ;;
+    *'mmcv_lite-[0-9]*'*) echo full ;;
+    *'mmcv-[0-9]*'*) echo lite ;;
+    *) echo both ;;
+    esac
+}
+
+wanted_kind() {
+    case ${MMCV_OPS:-} in
+    1) echo full ;;
+    0) echo lite ;;
+    *) [[ $(kinds_here) == full ]] && echo full || echo lite ;;
+    esac
+}
+
 # --- the stamp ---------------------------------------------------------------
 
 fingerprint() {  # of all that the environment is made from
@@ -111,7 +142,7 @@ fingerprint() {  # of all that the environment is made from
 }
 
 is_ready() {
-    [[ -f $venv/.env-ready && -x $venv/bin/python ]] &&
+    [[ -f $venv/.env-ready && -x $venv/bin/python && $(kinds_here) == $(wanted_kind) ]] &&
         [[ $(fingerprint) == "$(<"$venv/.env-ready")" ]] && fits "$venv/bin/python"
 }
 
@@ -249,10 +280,26 @@ default_jobs() {  # a core each, and about 1.5 GB of memory
     echo $((memory < 1 ? 1 : memory < cores ? memory : cores))
 }
 
-install_mmcv() {
+leave_other_mmcv() {  # PACKAGE...: both kinds share the folder mmcv, so only one may be there
+    run pip uninstall --yes "$@"
+}
+
+install_lite() {
+    case $(kinds_here) in
+    full) echo '      taking mmcv and its ops away'; leave_other_mmcv mmcv ;;
+    both) echo '      both mmcv and mmcv-lite are here: taking them away'; leave_other_mmcv mmcv mmcv-lite ;;
+    esac
+    pip_install -r requirements/lite.txt
+}
+
+install_full() {
+    case $(kinds_here) in
+    lite) echo '      taking mmcv-lite away'; leave_other_mmcv mmcv-lite ;;
+    both) echo '      both mmcv and mmcv-lite are here: taking them away'; leave_other_mmcv mmcv mmcv-lite ;;
+    esac
     export MAX_JOBS=${MAX_JOBS:-$(default_jobs)}
     # -v: for the count of compiled files in the log
-    pip_install -v --no-build-isolation -r requirements/mminstall.txt
+    pip_install -v --no-build-isolation -r requirements/ops.txt
     mend_cv2
     has_ops && return
     echo '      the mmcv that pip had in its cache lacks the ops: building it anew'
@@ -291,16 +338,22 @@ begin=$SECONDS
 log=$venv/set-up.log
 rm -f "$venv/.env-ready"
 : >"$log"
-has_ops || check_compiler
-echo "Setting up $venv (8.6 GB; details in $log)"
+kind=$(wanted_kind)
+[[ $kind == lite ]] || has_ops || check_compiler
+echo "Setting up $venv (9 GB; details in $log)"
 
 step 1 'virtual environment'
 make_venv
 step 2 'torch and build tools: about 1 minute, a download of 3 GB'
 check_network
 pip_install -r requirements/build.txt
-step 3 'mmcv with its ops: 5 to 6 minutes on 2 cores, seconds where pip has built it before'
-install_mmcv
+if [[ $kind == full ]]; then
+    step 3 'mmcv with its ops: 5 to 6 minutes on 2 cores, seconds where pip has built it before'
+    install_full
+else
+    step 3 'mmcv-lite: seconds, nothing is compiled (mmcv with its ops: make env MMCV_OPS=1)'
+    install_lite
+fi
 step 4 'MMagic and the rest: about 2 minutes'
 install_rest
 step 5 'srdensenet_mm, and a check of it all'

@@ -76,6 +76,10 @@ class Machine:
         assert not (self.venv / '.env-ready').exists()
         return done.err
 
+    def kinds(self):
+        """Which mmcv is there."""
+        return [path.name for path in self.venv.glob('lib/python3*/site-packages/mmcv*-info')]
+
     def calls(self):
         return self.calls_file.read_text().splitlines()
 
@@ -94,21 +98,64 @@ def machine(tmp_path):
     return Machine(tmp_path)
 
 
-def test_from_nothing_in_the_order_that_mmcv_needs(machine):
-    done = machine.run()
+@pytest.mark.parametrize('ops, file', [('', 'lite.txt'), ('0', 'lite.txt'), ('1', 'ops.txt')])
+def test_from_nothing_in_the_order_that_mmcv_needs(machine, ops, file):
+    done = machine.run('make', 'env', f'VENV={machine.venv}', f'MMCV_OPS={ops}')
     assert done.returncode == 0, done.err
-    steps = [next(word for word in ('venv', 'download', 'build.txt', 'mminstall.txt', 'runtime.txt',
+    steps = [next(word for word in ('venv', 'download', 'build.txt', file, 'runtime.txt',
                                     '-e .', 'check') if word in call) for call in machine.calls()]
-    assert steps == ['venv', 'download', 'build.txt', 'mminstall.txt', 'runtime.txt', '-e .',
-                     'check']
+    assert steps == ['venv', 'download', 'build.txt', file, 'runtime.txt', '-e .', 'check']
     calls = machine.calls()
     assert all('-c requirements/constraints.txt' in call for call in calls if ' install ' in call)
-    assert '--no-build-isolation' in calls[3]
+    assert ('--no-build-isolation' in calls[3]) == (ops == '1')
     assert all(f'requirements/{name}.txt' in calls[4] for name in ('runtime', 'tests', 'optional'))
     assert calls[5].endswith('--no-deps --no-build-isolation -e .')
     assert [line for line in done.out.splitlines() if line.startswith('[')][2].startswith('[3/5]')
     assert str(machine.venv / 'set-up.log') in done.out
     assert (machine.venv / 'set-up.log').read_text().count('=== [') == 5
+
+
+def test_neither_compiler_nor_headers_without_ops(machine):
+    (machine.bin / 'c++').unlink()
+    machine.add_command('python3.11', '[[ $2 != *Python.h* ]] || exit 1\n'
+                        + WORKING.format(real=REAL, pip=FAKE_PIP).partition('\n')[2])
+    assert machine.run().returncode == 0
+    assert machine.kinds() == ['mmcv_lite-2.1.0.dist-info']
+
+
+def test_switching_between_the_kinds(machine):
+    def switch(ops, said, kind):
+        before = len(machine.calls())
+        done = machine.run(MMCV_OPS=ops)
+        assert done.returncode == 0, done.err
+        assert said in done.out if said else done.out == ''
+        assert machine.kinds() == [f'{kind}-2.1.0.dist-info']
+        return machine.calls()[before:]
+
+    switch('', 'mmcv-lite: seconds', 'mmcv_lite')
+    calls = switch('1', 'taking mmcv-lite away', 'mmcv')
+    gone = calls.index('pip uninstall --yes mmcv-lite')
+    assert gone < next(i for i, call in enumerate(calls) if 'ops.txt' in call)
+    # Without a wish, it is used as it is.
+    assert switch('', '', 'mmcv') == switch('1', '', 'mmcv') == []
+    with open(machine.project / 'requirements/runtime.txt', 'a') as file:
+        file.write('# changed\n')
+    assert not any('uninstall' in call for call in switch('', 'mmcv with its ops', 'mmcv'))
+    assert 'pip uninstall --yes mmcv' in switch('0', 'taking mmcv and its ops away', 'mmcv_lite')
+
+
+def test_both_kinds_at_once_are_mended(machine):
+    assert machine.run().returncode == 0
+    site = next(machine.venv.glob('lib/python3*/site-packages'))
+    (site / 'mmcv-2.1.0.dist-info').mkdir()
+    (site / 'mmcv-2.1.0.dist-info/RECORD').touch()
+    done = machine.run()
+    assert done.returncode == 0 and 'both mmcv and mmcv-lite' in done.out, done.err
+    assert machine.kinds() == ['mmcv_lite-2.1.0.dist-info']
+
+
+def test_a_kind_that_there_is_not(machine):
+    assert 'MMCV_OPS=yes: give 1 (mmcv with its ops) or 0' in machine.fails(MMCV_OPS='yes')
 
 
 def test_second_call_does_nothing(machine):
@@ -187,7 +234,7 @@ def test_killed_while_the_environment_was_made(machine):
 
 
 def test_mmcv_without_ops_is_built_anew_once(machine):
-    done = machine.run(FAKE_PIP='no-ops')
+    done = machine.run(FAKE_PIP='no-ops', MMCV_OPS='1')
     assert done.returncode == 0, done.err
     assert 'building it anew' in done.out
     anew = [call for call in machine.calls() if call.endswith(' mmcv')]
@@ -197,12 +244,13 @@ def test_mmcv_without_ops_is_built_anew_once(machine):
 
 
 def test_mmcv_that_never_has_its_ops(machine):
-    assert 'mmcv was built without its ops' in machine.fails(FAKE_PIP='never-ops')
+    assert 'mmcv was built without its ops' in machine.fails(FAKE_PIP='never-ops', MMCV_OPS='1')
     assert len([call for call in machine.calls() if call.endswith(' mmcv')]) == 1
 
 
-def test_no_libgl(machine):
-    done = machine.run(FAKE_PIP='no-libgl')
+@pytest.mark.parametrize('ops', ['0', '1'])
+def test_no_libgl(machine, ops):
+    done = machine.run(FAKE_PIP='no-libgl', MMCV_OPS=ops)
     assert done.returncode == 0, done.err
     assert 'OpenCV without windows' in done.out
     # It is OpenCV that was mended: mmcv's ops need not be built for that.
@@ -228,9 +276,9 @@ def test_no_network(machine):
 
 def test_no_compiler(machine):
     (machine.bin / 'c++').unlink()
-    assert 'no C++17 compiler (c++)' in machine.fails()
+    assert 'no C++17 compiler (c++)' in machine.fails(MMCV_OPS='1')
     machine.add_command('c++', 'cat')
-    assert 'no C++17 compiler (g++-99)' in machine.fails(CXX='g++-99')
+    assert 'no C++17 compiler (g++-99)' in machine.fails(CXX='g++-99', MMCV_OPS='1')
     assert not machine.calls()
 
 
@@ -265,7 +313,7 @@ def test_wished_python_that_does_not_fit(machine):
 @pytest.mark.parametrize('module, package', [('ensurepip', 'venv'), ('Python.h', 'dev')])
 def test_python_without_what_debian_packs_apart(machine, module, package):
     machine.add_command('python3.11', f'[[ $2 != *{module}* ]] || exit 1; exec "{REAL}" "$@"')
-    line = machine.fails()
+    line = machine.fails(MMCV_OPS='1')
     assert line.startswith('error: python3.11 lacks ')
     assert f'apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-{package}' in line
 
@@ -301,7 +349,7 @@ def test_make_test_sets_up_and_keeps_the_exit_status(machine):
 
 def test_make_fails_where_the_set_up_does(machine):
     (machine.bin / 'c++').unlink()
-    done = machine.run('make', 'demo', f'VENV={machine.venv}')
+    done = machine.run('make', 'demo', f'VENV={machine.venv}', 'MMCV_OPS=1')
     assert done.returncode != 0
     assert done.err.startswith('error: no C++17 compiler') and 'tools/demo.py' not in done.out
 

@@ -87,10 +87,13 @@ def test_metadata(site):
     version = re.search("'(.+)'", (ROOT / 'srdensenet_mm/version.py').read_text()).group(1)
     assert metadata['Version'] == version
     assert set(metadata['Requires-Python'].split(',')) == {'>=3.10', '<3.13'}
-    assert set(metadata.get_all('Provides-Extra')) >= {'onnxruntime', 'openvino', 'tests', 'all'}
+    assert set(metadata.get_all('Provides-Extra')) >= {
+        'lite', 'ops', 'onnxruntime', 'openvino', 'tests', 'all'}
     needed = [line for line in metadata.get_all('Requires-Dist') if 'extra' not in line]
     names = {re.match(r'[\w-]+', line).group() for line in needed}
-    assert {'mmagic', 'mmcv', 'mmengine', 'torch'} <= names
+    assert {'mmagic', 'mmengine', 'torch'} <= names
+    # Either would be put over the other in somebody's environment.
+    assert names.isdisjoint({'mmcv', 'mmcv-lite'})
     # Ranges: exact pins would take somebody's own environment apart.
     assert not [line for line in needed if '==' in line]
     assert (info / 'entry_points.txt').read_text().split('=')[0].endswith('srdensenet-mm ')

@@ -5,6 +5,7 @@ FAKE_PIP names what goes wrong: ``no-ops``, ``never-ops``, ``no-libgl``,
 ``hang``, ``fail``, ``conflict``.
 """
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -29,11 +30,15 @@ def install(arguments):
     words = ' '.join(arguments)
     if 'build.txt' in words:
         write('torch.py')
-    if 'mminstall.txt' in words or arguments[-1] == 'mmcv':
-        print('  [7/9] c++ some_op.cpp')
-        write('mmcv/__init__.py', 'import cv2\n')
         if not (SITE / 'cv2.py').exists():
             write('cv2.py', LIBGL if TROUBLE == 'no-libgl' else '')
+    if 'lite.txt' in words:
+        write('mmcv_lite-2.1.0.dist-info/RECORD')
+        write('mmcv/__init__.py', 'import cv2\n')
+    if 'ops.txt' in words or arguments[-1] == 'mmcv':
+        print('  [7/9] c++ some_op.cpp')
+        write('mmcv-2.1.0.dist-info/RECORD')
+        write('mmcv/__init__.py', 'import cv2\n')
         built_anew = '--no-cache-dir' in arguments
         if TROUBLE != 'never-ops' and (TROUBLE != 'no-ops' or built_anew):
             write('mmcv/_ext.py')
@@ -59,6 +64,10 @@ def main():
         note('pip ' + ' '.join(arguments))
     if arguments[0] == 'install':
         return install(arguments)
+    if arguments[0] == 'uninstall':
+        shutil.rmtree(SITE / 'mmcv')
+        for name in arguments[2:]:
+            shutil.rmtree(SITE / f'{name.replace("-", "_")}-2.1.0.dist-info')
     if arguments[0] == 'check' and TROUBLE == 'conflict':
         print('mediapipe 0.10.21 has requirement protobuf<5, but you have protobuf 7.36.2.')
         return 1
