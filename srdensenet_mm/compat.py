@@ -155,7 +155,8 @@ def register_on_demand() -> None:
     """
     from mmagic import registry
     locations = {
-        'MODELS': ['srdensenet_mm.models', 'srdensenet_mm.models.luma_edit_model'],
+        'MODELS': ['srdensenet_mm.models', 'srdensenet_mm.models.luma_edit_model',
+                   'srdensenet_mm.checkpoints.spandrel_network'],
         'DATASETS': ['srdensenet_mm.datasets', 'srdensenet_mm.engine'],
         'DATA_SAMPLERS': ['srdensenet_mm.engine'],
         'TRANSFORMS': ['srdensenet_mm.datasets'],

@@ -18,9 +18,11 @@ def parse_size(text: str) -> tuple[int, int]:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        'models', nargs='+', metavar='CONFIG[=CHECKPOINT]',
+        'models', nargs='+', metavar='CONFIG[=CHECKPOINT]|NAME=CHECKPOINT',
         help='config file, or package::path of an installed one such as '
-        'mmagic::edsr/edsr_x4c64b16_1xb16-300k_div2k.py; without a checkpoint it has no scores')
+        'mmagic::edsr/edsr_x4c64b16_1xb16-300k_div2k.py; without a checkpoint it has no scores. '
+        "Or any name and a checkpoint that needs no config: SRDenseNet's, or another project's "
+        'that spandrel reads')
     parser.add_argument(
         '--data', nargs='+', default=[], metavar='FOLDER',
         help='test sets as tools/prepare_dataset.py makes them: GTmod12, LRbicx4, ...')

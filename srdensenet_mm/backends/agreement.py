@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from srdensenet_mm.optional_packages import import_optional
+
 from .onnx_graph import INPUT
-from .optional_packages import import_optional
 from .probing import channels_of
 
 # (N, H, W). Neither was traced, and between them every dynamic dimension differs.

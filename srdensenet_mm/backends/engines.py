@@ -125,8 +125,9 @@ def _make_onnxruntime(network: nn.Module, keep_memory: bool) -> Backend:
 
 @same_signal_stack()
 def _make_openvino(network: nn.Module, dtype: str) -> Backend:
+    from srdensenet_mm.optional_packages import import_optional
+
     from .onnx_graph import to_onnx
-    from .optional_packages import import_optional
     from .split_input import in_parts, split_input
     openvino = import_optional('openvino')
     core = openvino.Core()

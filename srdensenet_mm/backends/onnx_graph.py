@@ -10,8 +10,8 @@ from torch import nn
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.models.fused import computing
+from srdensenet_mm.optional_packages import import_optional
 
-from .optional_packages import import_optional
 from .probing import channels_of
 
 INPUT, OUTPUT = 'input', 'output'

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from srdensenet_mm.optional_packages import import_optional
+
 from .onnx_graph import INPUT
-from .optional_packages import import_optional
 
 
 def split_input(model: bytes) -> bytes | None:

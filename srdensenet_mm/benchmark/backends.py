@@ -5,9 +5,9 @@ from torch import Tensor, nn
 
 from srdensenet_mm.backends.autocast import Autocast
 from srdensenet_mm.backends.engines import DTYPES, make_backend
-from srdensenet_mm.backends.optional_packages import import_optional
 from srdensenet_mm.device import cpu_has_bf16
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.optional_packages import import_optional
 
 TORCH = 'torch'
 

@@ -11,6 +11,8 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from srdensenet_mm.checkpoints.fitting import load_for_test
+from srdensenet_mm.checkpoints.model_config import model_config
+from srdensenet_mm.checkpoints.reading import holds_community_network
 from srdensenet_mm.config.reading import read_config, resolve_config, without_perceptual_loss
 from srdensenet_mm.config.type_name import type_name
 from srdensenet_mm.errors import UserError
@@ -19,6 +21,8 @@ from . import backends
 from .results import HIGH_RESOLUTION
 
 BICUBIC = 'bicubic'
+# Endings of files that are weights, no configs.
+_WEIGHTS = ('.pth', '.pt', '.ckpt', '.safetensors')
 # The image that a model is first tried with, LR pixels.
 _TRIAL = 24
 
@@ -29,14 +33,20 @@ class Spec:
 
     Attributes:
         name (str): Its name in the table.
-        config (str): A config file or ``package::path``.
+        config (str, optional): A config file or ``package::path``. None: the
+            checkpoint says what its network is.
         checkpoint (str, optional): Without one, the weights are random.
         backend (str): What runs the network, see :mod:`.backends`.
     """
     name: str
-    config: str
+    config: str | None
     checkpoint: str | None = None
     backend: str = backends.TORCH
+
+    @property
+    def source(self) -> str:
+        """The file to name in a message."""
+        return self.config or self.checkpoint
 
 
 @dataclass
@@ -73,7 +83,7 @@ class Entry:
 def parse_specs(texts: Sequence[str],
                 run_by: Sequence[str] = (backends.TORCH,),
                 device: str | torch.device = 'cpu') -> list[Spec]:
-    """Read the command line's ``CONFIG[=CHECKPOINT]``.
+    """Read the command line's ``CONFIG[=CHECKPOINT]`` or ``NAME=CHECKPOINT``.
 
     Args:
         texts (Sequence[str]): One for each model.
@@ -93,30 +103,40 @@ def parse_specs(texts: Sequence[str],
     specs: list[Spec] = []
     for text in texts:
         config, checkpoint = _split(text)
-        resolve_config(config)
+        if _names_weights(config, checkpoint):
+            ours = not holds_community_network(checkpoint)
+            name, config = config or Path(checkpoint).stem, None
+        else:
+            resolve_config(config)
+            name = Path(config.rpartition('::')[2]).stem
         if checkpoint == '':
             raise UserError(f'{text}: no checkpoint after "=", write CONFIG=CHECKPOINT or CONFIG')
         if checkpoint and '://' not in checkpoint and not Path(checkpoint).is_file():
             raise UserError(f'{checkpoint}: there is no such checkpoint')
-        ours = is_ours(read_config(config))
+        if config is not None:
+            ours = is_ours(read_config(config))
         for backend in run_by if ours else (backends.TORCH,):
-            name = Path(config.rpartition('::')[2]).stem
-            if backend != backends.TORCH:
-                name = f'{name} ({backend})'
-            specs.append(Spec(_unique(name, specs), config, checkpoint or None, backend))
+            shown = name if backend == backends.TORCH else f'{name} ({backend})'
+            specs.append(Spec(_unique(shown, specs), config, checkpoint or None, backend))
     return specs
 
 
 def _split(text: str) -> tuple[str, str | None]:
     """``CONFIG[=CHECKPOINT]`` apart, at the first "=" behind a config: its path may have some."""
     if Path(text).is_file():
-        return text, None
+        return ('', text) if text.endswith(_WEIGHTS) else (text, None)
     for found in re.finditer('=', text):
         config = text[:found.start()]
         if '::' in config or Path(config).is_file():
             return config, text[found.end():]
     config, equals, checkpoint = text.partition('=')
     return config, checkpoint if equals else None
+
+
+def _names_weights(name: str, checkpoint: str | None) -> bool:
+    """Whether ``NAME=CHECKPOINT`` gives weights a name of the user's, and no config."""
+    return bool(checkpoint) and Path(checkpoint).is_file() and not (
+        '::' in name or name.endswith('.py') or Path(name).is_file())
 
 
 def is_ours(cfg) -> bool:
@@ -140,16 +160,21 @@ def build(spec: Spec, device: str | torch.device = 'cpu') -> Entry:
             checkpoint cannot be read or does not fit.
     """
     from mmagic.registry import MODELS
-    cfg = read_config(spec.config)
-    init_default_scope(cfg.get('default_scope') or 'mmagic')
-    if not cfg.get('model'):
-        raise UserError(f'{spec.config}: has no "model"')
+    if spec.config is None:
+        init_default_scope('mmagic')
+        config = model_config(spec.checkpoint)
+    else:
+        cfg = read_config(spec.config)
+        init_default_scope(cfg.get('default_scope') or 'mmagic')
+        if not cfg.get('model'):
+            raise UserError(f'{spec.config}: has no "model"')
+        config = without_perceptual_loss(cfg.model)
     try:
-        model = MODELS.build(without_perceptual_loss(cfg.model))
+        model = MODELS.build(config)
     except Exception as error:  # whatever the config's modules raise
-        raise UserError(f'{spec.config}: its model cannot be built: {error}') from error
+        raise UserError(f'{spec.source}: its model cannot be built: {error}') from error
     if not isinstance(getattr(model, 'generator', None), nn.Module):
-        raise UserError(f'{spec.config}: {type(model).__name__} has no network "generator", as '
+        raise UserError(f'{spec.source}: {type(model).__name__} has no network "generator", as '
                         "MMagic's super-resolution models have")
     if spec.checkpoint:
         load_for_test(model, spec.checkpoint)
@@ -160,7 +185,7 @@ def build(spec: Spec, device: str | torch.device = 'cpu') -> Entry:
         try:
             model.generator = backends.wrap(generator, spec.backend)
         except UserError as error:
-            raise UserError(f'{spec.config}: {error}') from error
+            raise UserError(f'{spec.source}: {error}') from error
     return Entry(spec, model, factor, channels, generator)
 
 
@@ -177,7 +202,7 @@ def _try(model: nn.Module, spec: Spec, device: str | torch.device) -> tuple[int,
         return factor, read[0][1]
     except Exception as error:
         raise UserError(
-            f'{spec.config}: its model does not upscale an RGB image: {error}') from error
+            f'{spec.source}: its model does not upscale an RGB image: {error}') from error
     finally:
         hook.remove()
 
@@ -192,6 +217,6 @@ def common_scale(entries: Sequence[Entry]) -> int:
     for other in entries[1:]:
         if other.upscale_factor != first.upscale_factor:
             raise UserError(
-                f'{other.spec.config}: upscales x{other.upscale_factor}, {first.spec.config} '
+                f'{other.spec.source}: upscales x{other.upscale_factor}, {first.spec.source} '
                 f'x{first.upscale_factor}; benchmark one scale at a time')
     return first.upscale_factor

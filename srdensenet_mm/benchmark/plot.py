@@ -32,7 +32,8 @@ def plot_psnr_over_time(results: Results) -> bytes:
         points = {row.name: (row.median_seconds * 1000, row.scores[data_set]['PSNR-Y'])
                   for row in rows}
         for row in rows:
-            axes.plot(*points[row.name], 'o', color=_ACCENT if row.config else _MUTED, markersize=9)
+            color = _ACCENT if row.config or row.checkpoint else _MUTED
+            axes.plot(*points[row.name], 'o', color=color, markersize=9)
         axes.set_xscale('log')
         # Room for the names, which are wider than their points.
         axes.margins(x=0.4, y=0.25)

@@ -39,7 +39,7 @@ def run_benchmark(models: Sequence[str],
     """Benchmark models and write all files.
 
     Args:
-        models (Sequence[str]): ``CONFIG`` or ``CONFIG=CHECKPOINT``.
+        models (Sequence[str]): ``CONFIG``, ``CONFIG=CHECKPOINT`` or ``NAME=CHECKPOINT``.
         data (Sequence[str]): Test sets as tools/prepare_dataset.py makes them.
         out (str): Folder for the files, named in :data:`FILES`.
         size (tuple[int, int]): Height and width of the image that is timed,

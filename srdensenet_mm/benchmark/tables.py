@@ -74,7 +74,7 @@ def best_rows(column: Column, rows: list[Row]) -> list[Row]:
 
     None are where there is nothing to compare.
     """
-    rows = [row for row in rows if row.config and column.value(row) is not None]
+    rows = [row for row in rows if (row.config or row.checkpoint) and column.value(row) is not None]
     if len(rows) < 2:
         return []
     best = column.best(round(column.value(row), column.digits) for row in rows)

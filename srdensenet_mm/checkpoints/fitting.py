@@ -11,6 +11,7 @@ from srdensenet_mm.errors import UserError
 from .architecture import complete_config, network_config
 from .layouts import Mismatch
 from .reading import read_checkpoint
+from .spandrel_network import SpandrelNetwork
 
 
 def load_for_test(model: nn.Module, path: str) -> None:
@@ -29,9 +30,15 @@ def load_for_test(model: nn.Module, path: str) -> None:
     """
     checkpoint = read_checkpoint(path)
     for network in networks_of(model):
-        check_fit(network.state_dict(), checkpoint.weights, path)
+        weights = checkpoint.weights
+        if isinstance(network, SpandrelNetwork):
+            try:
+                weights = network.by_its_names(weights)
+            except Mismatch as mismatch:
+                raise UserError(f'{path}: {mismatch}') from mismatch
+        check_fit(network.state_dict(), weights, path)
         check_settings(network, checkpoint.meta.get('network'), path)
-        network.load_state_dict(checkpoint.weights)
+        network.load_state_dict(weights)
 
 
 def check_fit(expected: dict[str, Tensor], found: dict[str, Tensor], path: str) -> None:

@@ -14,17 +14,22 @@ import torch
 from mmengine import fileio
 from torch import Tensor, nn
 
+from ..config.type_name import type_name
 from ..errors import UserError
 from .architecture import build_network, colour_of, complete_config, read_architecture
 from .config_text import read_config_text
-from .layouts import OURS, Mismatch, recognise
+from .layouts import LAYOUTS, OURS, Mismatch, recognise
 from .normalization import normalization_for_meta
+from .spandrel_network import SpandrelNetwork, UnknownNetwork
 
 # Wrappers that put their name in front of the keys: data parallelism, compile.
 _WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
 # Under which name models keep the network, the averaged one (MMagic's own EMA) first.
 _GENERATORS = ('generator_ema.', 'generator.')
 _WEIGHT_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+# Under which key files keep the state dict beside other things, the averaged one first. The first
+# is MMEngine's.
+_HOLDERS = ('state_dict', 'params_ema', 'params-ema', 'params', 'model_state_dict', 'model', 'net')
 # Left out of meta: the config's text names the trainer's own folders.
 _PRIVATE_META = ('cfg', 'config', 'env_info')
 
@@ -70,7 +75,8 @@ def load_network(path: str | Path,
     A file without meta is taken as an SRDenseNet with the stock parts, whose
     hyper-parameters are read off the shapes. Two things do not show there: no
     activation follows the bottleneck, and a single deconvolution 3x3 is x3
-    rather than x2 with ``deconv_kernel=3`` (with a warning).
+    rather than x2 with ``deconv_kernel=3`` (with a warning). Where its keys are
+    another network's, it is a :class:`SpandrelNetwork`, see there.
     """
     return load_network_with_meta(path, map_location)[0]
 
@@ -107,23 +113,63 @@ def load_network_with_meta(
 def _build(checkpoint: Checkpoint) -> tuple[nn.Module, dict[str, Any]]:
     meta = dict(checkpoint.meta)
     config = meta.get('network')
+    if isinstance(config, Mapping) and type_name(config.get('type')) == 'SpandrelNetwork':
+        # Where its trainer's file was says nothing here; the weights tell all.
+        config = None
+    network = None
     if config is None:
-        layout = recognise(checkpoint.weights)
-        if layout is not OURS:
-            raise Mismatch(f'is in {layout.title}, convert it first: '
-                         'python tools/convert_checkpoint.py SOURCE TARGET')
-        for key in checkpoint.weights:
-            if OURS.to_ours(key) is None:
-                raise Mismatch(f'the key {key!r} is none of an SRDenseNet with the stock parts, '
-                             "and the file has no meta['network'] that says what the parts are")
-        config = read_architecture(checkpoint.weights)
-        if config['upscale_factor'] == 3:
-            warnings.warn('the file does not say how much its network upscales: taken for x3, '
-                          'which x2 with deconv_kernel=3 looks the same as', stacklevel=4)
-    config = complete_config(config)
-    network = build_network(config, checkpoint.weights)
+        try:
+            config = _read_off(checkpoint.weights)
+        except Mismatch as mismatch:
+            network = _community_network(checkpoint.weights, mismatch)
+            config = dict(type='SpandrelNetwork', in_channels=network.in_channels)
+    if network is None:
+        config = complete_config(config)
+        network = build_network(config, checkpoint.weights)
     meta.update(network=config, colour=colour_of(config, meta.get('colour')))
     return network, meta
+
+
+def _read_off(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The config of an SRDenseNet with the stock parts from its weights alone."""
+    layout = recognise(weights)
+    if layout is not OURS:
+        raise Mismatch(f'is in {layout.title}, convert it first: '
+                       'python tools/convert_checkpoint.py SOURCE TARGET')
+    for key in weights:
+        if OURS.to_ours(key) is None:
+            raise Mismatch(f'the key {key!r} is none of an SRDenseNet with the stock parts, '
+                           "and the file has no meta['network'] that says what the parts are")
+    config = read_architecture(weights)
+    if config['upscale_factor'] == 3:
+        warnings.warn('the file does not say how much its network upscales: taken for x3, '
+                      'which x2 with deconv_kernel=3 looks the same as', stacklevel=5)
+    return config
+
+
+def holds_community_network(path: str | Path) -> bool:
+    """Whether a checkpoint file is another project's, and one that spandrel reads."""
+    try:
+        return load_network_with_meta(path)[1]['network']['type'] == 'SpandrelNetwork'
+    except UserError:
+        return False
+
+
+def _community_network(weights: Mapping[str, Tensor], mismatch: Mismatch) -> SpandrelNetwork:
+    """The network of weights that are none of our SRDenseNets, for the reason given.
+
+    Raises:
+        Mismatch: The reason, where it is none that spandrel knows either.
+    """
+    if any(all(layout.to_ours(key) for key in weights) for layout in LAYOUTS):
+        raise mismatch
+    try:
+        return SpandrelNetwork.from_weights(weights)
+    except UnknownNetwork:
+        raise mismatch from None
+    except UserError as error:
+        raise Mismatch(f"{mismatch}; spandrel reads other projects' networks, but {error}"
+                       ) from error
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -189,9 +235,11 @@ def _parse_safetensors(data: bytes) -> dict[str, Any]:
 def _checkpoint(content: Any) -> Checkpoint:
     if not isinstance(content, Mapping):
         raise Mismatch(f'holds a {type(content).__name__}, not a state dict')
-    weights, meta = content, {}
-    if 'state_dict' in content:
-        weights, meta = content['state_dict'], content.get('meta')
+    weights, meta = content, content.get('meta')
+    holder = next((name for name in _HOLDERS if name == 'state_dict' and name in content
+                   or isinstance(content.get(name), Mapping)), None)
+    if holder is not None:
+        weights = content[holder]
         if not isinstance(weights, Mapping):
             raise Mismatch(f"its state_dict is a {type(weights).__name__}, not a dict")
     if not all(isinstance(key, str) for key in weights):
@@ -205,7 +253,7 @@ def _checkpoint(content: Any) -> Checkpoint:
     # MMEngine's EMAHook exchanges the two when it saves: beside an
     # ema_state_dict, which then holds the weights as trained, the state_dict
     # holds the averages.
-    if averaged or 'ema_state_dict' in content:
+    if averaged or 'ema_state_dict' in content or (holder or '').endswith('ema'):
         plain['averaged_weights'] = True
     return Checkpoint(weights, plain)
 

@@ -12,7 +12,9 @@ from mmengine.runner import Runner
 from torch import nn
 
 from srdensenet_mm.checkpoints.fitting import check_settings, load_for_test, networks_of, unwrapped
-from srdensenet_mm.checkpoints.reading import read_checkpoint
+from srdensenet_mm.checkpoints.model_config import model_config
+from srdensenet_mm.checkpoints.reading import holds_community_network, read_checkpoint
+from srdensenet_mm.checkpoints.spandrel_network import SpandrelNetwork
 from srdensenet_mm.compat import (
     hide_part_wrappers,
     init_distributed,
@@ -21,6 +23,7 @@ from srdensenet_mm.compat import (
     return_what_cannot_be_sent,
 )
 from srdensenet_mm.config.reading import read_config, without_perceptual_loss
+from srdensenet_mm.config.type_name import type_name
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, make_folder
 
@@ -163,6 +166,7 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     check_data(cfg, ['test_dataloader'])
     name_bad_images(cfg, ['test_dataloader'])
     read_checkpoint(checkpoint)  # what cannot be read is refused before anything is built
+    _take_community_network(cfg, checkpoint)
     cfg.load_from, cfg.resume = None, False
     cfg.model = without_perceptual_loss(cfg.model)
     runner = build_runner(cfg)
@@ -174,6 +178,28 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     with clear_errors(cfg):
         runner.test()
     return recorder.metrics
+
+
+def _take_community_network(cfg: Config, checkpoint: str) -> None:
+    """Put another project's network in the place of a recipe's SRDenseNet.
+
+    A recipe's data and metrics then score whatever spandrel reads.
+
+    Raises:
+        UserError: It upscales by another factor than the recipe's network.
+    """
+    generator = cfg.model.get('generator') or {}
+    if type_name(generator.get('type')) not in ('SRDenseNet', 'SpandrelNetwork') or (
+            not holds_community_network(checkpoint)):
+        return
+    network = SpandrelNetwork(checkpoint)
+    wanted = generator.get('upscale_factor', network.upscale_factor)
+    if wanted != network.upscale_factor:
+        raise UserError(f'{checkpoint}: {network.title} upscales x{network.upscale_factor}, the '
+                        f'config is for x{wanted}: give a config for x{network.upscale_factor}')
+    print_log(f'{checkpoint}: {network.title}, in the place of the config\'s network',
+              logger='current')
+    cfg.model = model_config(checkpoint)
 
 
 def _check_self_ensemble(cfg: Config, model: nn.Module) -> None:

@@ -11,12 +11,12 @@ from mmengine import fileio
 
 from srdensenet_mm.backends.agreement import CHECKED_SIZES, agreement, largest_difference
 from srdensenet_mm.backends.onnx_graph import DEFAULT_OPSET, folded, to_onnx
-from srdensenet_mm.backends.optional_packages import import_optional
 from srdensenet_mm.backends.probing import channels_of, find_scale
 from srdensenet_mm.checkpoints import load_network_with_meta
 from srdensenet_mm.checkpoints.normalization import normalization_in
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
+from srdensenet_mm.optional_packages import import_optional
 from srdensenet_mm.version import __version__
 
 from .calibration import lr_batches

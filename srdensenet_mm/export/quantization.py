@@ -13,8 +13,8 @@ from types import ModuleType
 import numpy as np
 
 from srdensenet_mm.backends.onnx_graph import INPUT
-from srdensenet_mm.backends.optional_packages import import_optional
 from srdensenet_mm.compat import keep_float32
+from srdensenet_mm.optional_packages import import_optional
 
 # What forms put around the network is named so by the exporter.
 _NETWORK_SCOPE = '/network/'

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.model import BaseModel
 from torch import nn
 
+from srdensenet_mm.backends.autocast import DTYPES
 from srdensenet_mm.backends.probing import channels_of, find_scale
 from srdensenet_mm.config.type_name import type_name
 from srdensenet_mm.errors import UserError
@@ -26,17 +27,35 @@ class Upscaling:
         mean (Sequence[float]): Subtracted from values in 0..255, one number or
             one a channel.
         std (Sequence[float]): What they are then divided by.
+        size_multiple (int): It works on sides that are multiples of this, LR
+            pixels: tiles begin at such places.
+        inexact_overlap (int, optional): LR pixels that its tiles overlap by
+            where no overlap is exact. None: such an image is not cut up.
+        dtypes (Sequence[str]): What it can be computed in.
+        title (str): What it is, for messages.
     """
     network: nn.Module
     scale: int
     colour: str
     mean: Sequence[float] = (0., )
     std: Sequence[float] = (255., )
+    size_multiple: int = 1
+    inexact_overlap: int | None = None
+    dtypes: Sequence[str] = tuple(DTYPES)
+    title: str = ''
 
     @property
     def channels(self) -> int:
         """C."""
         return CHANNELS[self.colour]
+
+
+def _upscaling(network: nn.Module, colour: str, *numbers: Sequence[float]) -> Upscaling:
+    """Ask a network what it says of itself, and find its scale."""
+    known = {name: getattr(network, name) for name in (
+        'size_multiple', 'inexact_overlap', 'dtypes', 'title') if hasattr(network, name)}
+    known.setdefault('title', type(network).__name__)
+    return Upscaling(network, find_scale(network, CHANNELS[colour]), colour, *numbers, **known)
 
 
 def from_network(network: nn.Module) -> Upscaling:
@@ -58,7 +77,7 @@ def from_network(network: nn.Module) -> Upscaling:
     if colour is None:
         raise UserError(f'{type(network).__name__} has {channels} input channels: '
                         'only luma (1) and RGB (3) can be upscaled')
-    return Upscaling(network, find_scale(network, channels), colour)
+    return _upscaling(network, colour)
 
 
 def from_checkpoint(path: str | Path) -> Upscaling:
@@ -78,7 +97,7 @@ def from_checkpoint(path: str | Path) -> Upscaling:
         raise UserError(f'{path}: what numbers its network reads cannot be told ({error}); give '
                         'the config of its training') from error
     colour = meta['colour'] if meta['colour'] == 'y' else fed.channel_order
-    return Upscaling(network, find_scale(network, CHANNELS[colour]), colour, fed.mean, fed.std)
+    return _upscaling(network, colour, fed.mean, fed.std)
 
 
 def from_config(config: str | Path, path: str | Path) -> Upscaling:
@@ -93,11 +112,9 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
         UserError: The config cannot be read, has no generator that upscales
             images, or the checkpoint does not fit it.
     """
-    from srdensenet_mm.checkpoints.fitting import check_fit, check_settings
+    from srdensenet_mm.checkpoints.fitting import load_for_test
     from srdensenet_mm.checkpoints.normalization import normalization_of
-    from srdensenet_mm.checkpoints.reading import read_checkpoint
     from srdensenet_mm.config.reading import read_config
-    checkpoint = read_checkpoint(path)
     cfg = read_config(str(config))
     model = cfg.get('model') or {}
     if not model.get('generator'):
@@ -111,12 +128,10 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
             network = MODELS.build(model['generator']).float().eval()
         except Exception as error:  # whatever a constructor thinks of its arguments
             raise UserError(f'{config}: model.generator cannot be built ({error})') from error
-    check_fit(network.state_dict(), checkpoint.weights, str(path))
-    check_settings(network, checkpoint.meta.get('network'), str(path))
-    network.load_state_dict(checkpoint.weights)
+    load_for_test(network, str(path))
 
     if type_name(model.get('type')) == 'LumaEditModel':
-        return Upscaling(network, find_scale(network, 1), 'y')
+        return _upscaling(network, 'y')
     if model.get('data_preprocessor') is None:
         raise UserError(f'{config}: has no model.data_preprocessor, which would say what numbers '
                         'its network reads: add one with mean and std')
@@ -127,5 +142,4 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
     if fed is None:
         raise UserError(f'{config}: does not say whether its network reads RGB or BGR: add '
                         "output_channel_order='RGB' to model.data_preprocessor")
-    return Upscaling(network, find_scale(network, CHANNELS[fed.channel_order]),
-                     fed.channel_order, fed.mean, fed.std)
+    return _upscaling(network, fed.channel_order, fed.mean, fed.std)

@@ -1,6 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Into what tiles an image is cut, by the memory that there is."""
 import math
+import warnings
 from functools import cached_property
 
 import numpy as np
@@ -55,9 +56,9 @@ class Planner:
         self.tile_memory = tile_memory
         self._model = model
         self._backend = backend
-        self._name = type(model.network).__name__
+        self._name = model.title
         self._given_overlap = overlap
-        if tile and self.overlap is None:
+        if tile and self.overlap is None and model.inexact_overlap is None:
             raise UserError(f'tile={tile}: {self._name} sees too far, or works in windows, so no '
                             'tiles of it are exact; give an overlap to use tiles nevertheless')
 
@@ -68,7 +69,19 @@ class Planner:
             return self._given_overlap
         # For large networks that are not ours, a trial takes seconds: not for an
         # image that needs no tiles.
-        return receptive_field(self._model.network, self._model.channels, self._model.scale)
+        return receptive_field(self._model.network, self._model.channels, self._model.scale,
+                               self._model.size_multiple)
+
+    @cached_property
+    def _inexact_overlap(self) -> int | None:
+        """What tiles overlap by where exact ones cannot be had, which it says once."""
+        overlap = self._model.inexact_overlap if self._given_overlap is None else None
+        if overlap is not None:
+            warnings.warn(
+                f'{self._name} sees too far for exact tiles: they overlap by {overlap} LR '
+                'pixels, and values may differ a little from those of the whole image (tile=0)',
+                stacklevel=4)
+        return overlap
 
     def plan(self, height: int, width: int, out_bytes: int,
              limit: int | None = None) -> tuple[Grid, int]:
@@ -87,13 +100,16 @@ class Planner:
         if self.tile == 0:
             grid = whole_grid(height, width)
         elif self.tile:
-            grid = fixed_grid(height, width, self.tile, self.overlap)
+            overlap = self._inexact_overlap if self.overlap is None else self.overlap
+            grid = fixed_grid(height, width, self.tile, overlap, self._model.size_multiple)
         else:
             if limit is None:
                 limit = self.largest_tile(height * width, out_bytes)
             grid = self._cheapest(height, width, out_bytes, limit)
             together = min(together, limit)
         tile_height, tile_width = grid.tile_shape
+        if self._model.size_multiple > 1:
+            together = 0  # the last of a row or column may be smaller
         return grid, max(1, together // (tile_height * tile_width))
 
     def smaller(self, grid: Grid, reason: str) -> int:
@@ -127,7 +143,8 @@ class Planner:
         # An image so small that no network takes too much needs no trial.
         if pixels * _MOST_PER_PIXEL <= min(budget, _DEFAULT_LIMIT):
             return pixels
-        if self.max_memory is None and self.device.type == 'cpu' and self.overlap is not None:
+        can_tile = self._model.inexact_overlap is not None or self.overlap is not None
+        if self.max_memory is None and self.device.type == 'cpu' and can_tile:
             share = 0 if self._backend == 'torch' else int(free * _ENGINE_SHARE)
             budget = min(budget, max(_DEFAULT_LIMIT, share))
         room = budget - memory.OVERHEAD
@@ -136,11 +153,15 @@ class Planner:
     def _cheapest(self, height: int, width: int, out_bytes: int, limit: int) -> Grid:
         if limit >= height * width:
             return whole_grid(height, width)
-        if self.overlap is None:
+        multiple, grid = self._model.size_multiple, None
+        if self.overlap is not None:
+            grid = cheapest_grid(height, width, self.overlap, limit, multiple)
+        if grid is None and self._inexact_overlap is not None:
+            grid = cheapest_grid(height, width, self._inexact_overlap, limit, multiple)
+        if grid is None and self.overlap is None:
             raise UserError(f'{self._name} needs the whole image of {width} x {height} at once, '
                             'more than memory allows: raise max_memory, or give an overlap to use '
                             'tiles that are not exact')
-        grid = cheapest_grid(height, width, self.overlap, limit)
         if grid is None:
             side = 2 * self.overlap + 1
             need = self._need(min(side, height) * min(side, width)) + self._beside(out_bytes)

@@ -10,7 +10,8 @@ FARTHEST = 384
 _PROBE_ROWS = 16
 
 
-def receptive_field(network: nn.Module, in_channels: int = 1, scale: int = 1) -> int | None:
+def receptive_field(network: nn.Module, in_channels: int = 1, scale: int = 1,
+                    multiple: int = 1) -> int | None:
     """The LR pixels to each side that an output pixel depends on.
 
     For SRDenseNet it follows from the structure, given the stock parts: 1 of
@@ -21,13 +22,15 @@ def receptive_field(network: nn.Module, in_channels: int = 1, scale: int = 1) ->
         network (nn.Module): The bare network.
         in_channels (int): Channels that it reads. Only used for probing.
         scale (int): Its upscale factor. Only used for probing.
+        multiple (int): Tiles begin at multiples of this, LR pixels. Only used
+            for probing.
 
     Returns:
         int, optional: LR pixels to each side; None where tiles cannot be exact (global
         attention or pooling, windows).
     """
     if not has_stock_parts(network):
-        return probed_reach(network, in_channels, scale)
+        return probed_reach(network, in_channels, scale, multiple)
     layers = [network.conv_first, *(conv for block in network.blocks for conv in block.layers)]
     return sum(conv.padding[0] for conv in layers) + _tail_reach(network)
 
@@ -47,7 +50,8 @@ def _tail_reach(network: SRDenseNet) -> int:
     return farthest
 
 
-def probed_reach(network: nn.Module, in_channels: int, scale: int) -> int | None:
+def probed_reach(network: nn.Module, in_channels: int, scale: int,
+                 multiple: int = 1) -> int | None:
     """The receptive field of any network, found by running it.
 
     NaN makes NaN of every output that depends on it, whatever the weights are.
@@ -56,12 +60,13 @@ def probed_reach(network: nn.Module, in_channels: int, scale: int) -> int | None
     long as no gap is wider than a quarter of ``FARTHEST``.
     Whether tiles give the same values at all, which a network that works in
     windows does not, is then tried out: the input moved by one pixel must give
-    the output moved by one pixel.
+    the output moved by one pixel, or both by the multiple that tiles begin at.
 
     Args:
         network (nn.Module): The network, on any device.
         in_channels (int): Channels that it reads.
         scale (int): Its upscale factor.
+        multiple (int): What tiles begin at, LR pixels. Defaults to 1.
 
     Returns:
         int, optional: LR pixels; None where the receptive field is larger than
@@ -72,7 +77,7 @@ def probed_reach(network: nn.Module, in_channels: int, scale: int) -> int | None
         for half in (FARTHEST // 4, FARTHEST):
             found = max(probe.reach_across(half, along_rows) for along_rows in (True, False))
             if found <= half:
-                return found if probe.moves(found) else None
+                return found if probe.moves(found, multiple) else None
     return None
 
 
@@ -104,14 +109,14 @@ class _Probe:
             found = max(found, int(hit.sum()) - (half + 1))
         return found
 
-    def moves(self, receptive_field: int) -> bool:
-        """Whether the output moves with the input, away from the ends of a strip."""
-        margin = receptive_field + 1
+    def moves(self, receptive_field: int, step: int) -> bool:
+        """Whether the output moves by a step with the input, away from the ends of a strip."""
+        margin = receptive_field + step
         strip = self.strip(2 * margin + 16)
         for along_rows in (True, False):
             still = self.run(strip, along_rows)[..., self.scale * margin:-self.scale * margin]
-            moved = self.run(strip[..., 1:], along_rows)[
-                ..., self.scale * (margin - 1):-self.scale * margin]
+            moved = self.run(strip[..., step:], along_rows)[
+                ..., self.scale * (margin - step):-self.scale * margin]
             tolerance = 1e-4 * float(still.abs().max())
             if not torch.allclose(still, moved, rtol=1e-3, atol=tolerance):
                 return False

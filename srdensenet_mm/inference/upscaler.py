@@ -55,7 +55,8 @@ class Upscaler:
         overlap (int, optional): LR pixels that a tile is read with on each
             side. None makes it the network's receptive field (66 with the default
             network), with which the result is that of the whole image. Less
-            is faster, but not exact. Defaults to None.
+            is faster, but not exact. A :class:`SpandrelNetwork` that sees too
+            far for that overlaps by 32, with a warning. Defaults to None.
         max_memory (float, optional): GiB that a call may take above what the
             process has, on the device that computes, the image that is
             returned included on a CPU. With ``tile`` it has no say. None takes
@@ -115,6 +116,9 @@ class Upscaler:
             self._model = from_config(config, network)
         else:
             self._model = from_checkpoint(network)
+        if dtype not in self._model.dtypes:
+            raise UserError(f'dtype={dtype}: {self._model.title} does not compute in it, choose '
+                            f'one of {", ".join(self._model.dtypes)}')
         self.scale = self._model.scale
         self._ensemble = self_ensemble
         if self.device.type == 'cpu':

@@ -1,0 +1,34 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Packages that some parts need, and the rest does without."""
+import importlib
+from types import ModuleType
+
+from .errors import UserError
+
+# Package -> the extra of setup.py that brings it, and what pip installs without the extra.
+_EXTRAS = {
+    'onnx': ('onnxruntime', 'onnx onnxruntime'),
+    'onnxruntime': ('onnxruntime', 'onnx onnxruntime'),
+    'openvino': ('openvino', 'onnx openvino'),
+    'spandrel': ('spandrel', 'spandrel'),
+}
+
+
+def import_optional(name: str) -> ModuleType:
+    """Import a package that is an optional extra.
+
+    Args:
+        name (str): ``'onnx'``, ``'onnxruntime'``, ``'openvino'`` or ``'spandrel'``.
+
+    Raises:
+        UserError: It is not installed, or does not load; the message has the
+            command that installs it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == name
+        reason = 'is not installed' if missing else f'does not load ({error})'
+        extra, packages = _EXTRAS[name]
+        raise UserError(f'{name} {reason}: pip install "srdensenet_mm[{extra}]", '
+                        f'or pip install {packages}') from error
