@@ -6,6 +6,7 @@ Each function says which versions it concerns, so that it can go when they do.
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import re
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,33 @@ def silence_transformers() -> None:
     import warnings
     warnings.filterwarnings(
         'ignore', message='.*_register_pytree_node.* is deprecated', category=FutureWarning)
+
+
+def has_mmagic() -> bool:
+    """Whether MMagic and MMEngine are installed: without them, the bare network works."""
+    try:
+        return all(importlib.util.find_spec(name) for name in ('mmagic', 'mmengine'))
+    except ImportError:
+        return False
+
+
+def name_missing_mmagic() -> None:
+    """Say in one line what is missing where a part that needs MMagic is imported."""
+    sys.meta_path.insert(0, _NeedsMMagic())
+
+
+class _NeedsMMagic(importlib.abc.MetaPathFinder):
+    """Refuses the parts of this package, and nothing else."""
+
+    parts = {f'srdensenet_mm.{name}' for name in (
+        'backends', 'benchmark', 'cli', 'datasets', 'demo', 'engine', 'export', 'inference',
+        'config.cfg_options', 'config.reading', 'models.luma_edit_model')}
+
+    def find_spec(self, name: str, path=None, target=None):
+        if name in self.parts:
+            raise BrokenEnvironment(f'{name} needs mmagic and mmengine, not installed here: '
+                                    f'{_remedy("mmagic")}')
+        return None
 
 
 def check_environment() -> None:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmagic.registry import MODELS
 from torch import Tensor, nn
 
 from ..models import SRDenseNet
+from ..models.base import MODELS
 from ..models.srdensenet import has_stock_parts
 from .layouts import OURS, Layout, Mismatch
 

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..files import same_file
 from ..models import SRDenseNet
 from .architecture import build_network, colour_of, complete_config, read_architecture
-from .layouts import OURS, Mismatch, recognise, rename
+from .layouts import OURS, Layout, Mismatch, recognise, rename
 from .reading import Checkpoint, load_network_with_meta, read_checkpoint
 from .writing import ready_file, write_file
 
@@ -68,16 +68,32 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> Conversion:
     return Conversion(layout.title, meta, sum(p.numel() for p in network.parameters()))
 
 
-def _convert(checkpoint: Checkpoint, layout) -> tuple[nn.Module, dict[str, Any]]:
-    weights = rename(checkpoint.weights, layout)
-    config = complete_config(read_architecture(weights, layout))
-    # Before any channel moves, for the sake of the messages.
-    network = build_network(config, weights, layout)
-    if layout.newest_first:
-        network.load_state_dict(_oldest_first(weights, config))
+def _convert(checkpoint: Checkpoint, layout: Layout) -> tuple[nn.Module, dict[str, Any]]:
+    config, weights = from_layout(checkpoint.weights, layout)
     meta = dict(
         network=config, colour=colour_of(config, None), converted_from=layout.title.split(' (')[0])
-    return network, meta
+    return build_network(config, weights), meta
+
+
+def from_layout(weights: Mapping[str, Tensor],
+                layout: Layout) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config and the weights of the network of ours that computes what a file's does.
+
+    Args:
+        weights (Mapping[str, Tensor]): By the layout's names.
+        layout (Layout): Ours or another.
+
+    Returns:
+        tuple: The network's config, and the weights by our names and order.
+
+    Raises:
+        Mismatch: Names the first key or shape that does not fit, by the layout's name.
+    """
+    weights = rename(weights, layout)
+    config = complete_config(read_architecture(weights, layout))
+    # Before any channel moves, for the sake of the messages.
+    build_network(config, weights, layout)
+    return config, _oldest_first(weights, config) if layout.newest_first else weights
 
 
 def _oldest_first(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine import fileio
 from torch import Tensor, nn
 
 from ..config.type_name import type_name
@@ -184,7 +183,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             anything but data.
     """
     try:
-        data = fileio.get(str(path))
+        data = _read_bytes(str(path))
     except FileNotFoundError:
         raise UserError(f'{path}: there is no such checkpoint') from None
     except KeyError as error:
@@ -202,6 +201,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except Mismatch as mismatch:
         raise UserError(f'{path}: {mismatch}') from mismatch
     return replace(checkpoint, is_safetensors=is_safetensors)
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        from mmengine import fileio
+    except ModuleNotFoundError:  # the network alone is used: then files on disk will do
+        return Path(path).read_bytes()
+    return fileio.get(path)
 
 
 def _parse_pickle(data: bytes) -> Any:
@@ -249,7 +256,7 @@ def _checkpoint(content: Any) -> Checkpoint:
     plain = _plain({key: value for key, value in meta.items() if key not in _PRIVATE_META})
     if 'network' not in plain:
         plain.update(_plain(_of_training(read_config_text(meta.get('cfg')))))
-    weights, averaged = _bare(weights)
+    weights, averaged = bare_weights(weights)
     # MMEngine's EMAHook exchanges the two when it saves: beside an
     # ema_state_dict, which then holds the weights as trained, the state_dict
     # holds the averages.
@@ -271,7 +278,7 @@ def _of_training(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return said
 
 
-def _bare(weights: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+def bare_weights(weights: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """The network's own keys, and whether they are averages by their name."""
     weights = strip_wrappers(weights)
     for prefix in _GENERATORS:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch.nn.functional as F
-from mmagic.registry import MODELS
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..models.base import MODELS
 from ..optional_packages import import_optional
 from .layouts import Mismatch
 
@@ -163,7 +163,7 @@ def describe(weights: Mapping[str, Tensor]):
 def _padded(x: Tensor, right: int, below: int) -> Tensor:
     """Reflected at the right and lower edge, and repeated where the image is too small for that."""
     if not right and not below:
-        return x
+        return x.clone()  # RCAN, for one, scales its input in place
     height, width = x.shape[-2:]
     mirrored = min(right, width - 1), min(below, height - 1)
     x = F.pad(x, (0, mirrored[0], 0, mirrored[1]), mode='reflect')

@@ -1,8 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import torch.nn.functional as F
-from mmagic.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from .base import MODELS, BaseModule
 
 # The stride of each deconvolution, in order, for each scale of the paper and
 # its successors.

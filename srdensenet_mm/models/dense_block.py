@@ -1,9 +1,9 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import torch
 import torch.nn.functional as F
-from mmagic.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
+
+from .base import MODELS, BaseModule
 
 
 @MODELS.register_module()

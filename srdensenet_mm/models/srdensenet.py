@@ -3,11 +3,10 @@ import inspect
 
 import torch
 import torch.nn.functional as F
-from mmagic.registry import MODELS
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from .autocast import in_float32
+from .base import MODELS, BaseModule
 from .checkpointing import checkpointed
 from .fused import fused_forward
 from .stock_parts import are_stock_parts
