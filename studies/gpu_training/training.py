@@ -137,18 +137,14 @@ def _restore(args, state: dict, network, average, optimizer) -> None:
         mean = parameters_to_vector(network.parameters()) + state['difference'].to(
             _device(network)).float()
         vector_to_parameters(mean, average.parameters())
-        for name, (values, dims) in state['optimizer'].items():
-            kernels = [p for group in optimizer.param_groups for p in group['params']]
-            start = 0
-            for index in dims:
-                p = kernels[index]
-                end = start + p.numel()
-                value = values[start:end].to(p.device).float().view_as(p).clone()
-                optimizer.state[p][name] = value
+        parameters = [p for group in optimizer.param_groups for p in group['params']]
+        for name, (values, indices) in state['optimizer'].items():
+            own = [parameters[i] for i in indices]
+            for p, part in zip(own, values.split([p.numel() for p in own]), strict=True):
+                optimizer.state[p][name] = part.to(p.device, torch.float32).view_as(p).clone()
                 if name == 'exp_avg':
                     optimizer.state[p]['step'] = torch.tensor(
-                        float(state['adam_steps']), device=p.device)
-                start = end
+                        state['adam_steps'], device=p.device)
         return
     start = state.get('trunk')
     if start is None and args.start:
@@ -187,10 +183,11 @@ def _save(args, state: dict, network, average, optimizer, losses, sets, scale,
     for name, dtype in (('momentum', torch.bfloat16), ('exp_avg', torch.float32),
                         ('exp_avg_sq', torch.float32)):
         indices = [i for i, p in enumerate(parameters) if name in optimizer.state[p]]
-        values = torch.cat([optimizer.state[parameters[i]][name].flatten() for i in indices])
-        held[name] = (values.to(dtype).cpu(), indices)
-    count = next(float(optimizer.state[p]['step']) for p in parameters
-                 if 'step' in optimizer.state[p])
+        if indices:
+            values = torch.cat([optimizer.state[parameters[i]][name].flatten() for i in indices])
+            held[name] = (values.to(dtype).cpu(), indices)
+    count = next((float(optimizer.state[p]['step']) for p in parameters
+                  if 'step' in optimizer.state[p]), 0.)
     # Whole files of less than what may come back: averages and momentum in 16 bits.
     written = {STATE: dict(
         {key: state[key] for key in ('phase', 'seconds', 'steps', 'log', 'variant')},

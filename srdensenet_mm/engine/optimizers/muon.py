@@ -157,16 +157,24 @@ def orthogonalize(matrices: Sequence[Tensor], steps: int = 5) -> list[Tensor]:
     Returns:
         List[Tensor]: The same shapes, float32.
     """
-    wide = [(m if m.size(0) <= m.size(1) else m.mT).float() for m in matrices]
-    found: list[Tensor | None] = [None] * len(wide)
+    # Matrices of one shape are multiplied together: a GPU takes longer to be told of a small
+    # product than to compute it.
+    stacks = {}
+    for i, m in enumerate(matrices):
+        stacks.setdefault(m.shape, []).append(i)
+    wide = {shape: torch.stack([matrices[i] if shape[0] <= shape[1] else matrices[i].mT
+                                for i in members]).float() for shape, members in stacks.items()}
     by_height = defaultdict(list)
-    for i, x in enumerate(wide):
-        by_height[x.size(0)].append(i)
-    for members in by_height.values():
-        factors = _newton_schulz(torch.stack([wide[i] @ wide[i].mT for i in members]), steps)
-        for i, factor in zip(members, factors, strict=True):
-            found[i] = factor @ wide[i]
-    return [x if x.shape == m.shape else x.mT for x, m in zip(found, matrices, strict=True)]
+    for shape in stacks:
+        by_height[min(shape)].append(shape)
+    found: list[Tensor | None] = [None] * len(matrices)
+    for shapes in by_height.values():
+        grams = [wide[shape] @ wide[shape].mT for shape in shapes]
+        factors = _newton_schulz(torch.cat(grams), steps).split([len(gram) for gram in grams])
+        for shape, factor in zip(shapes, factors, strict=True):
+            for i, x in zip(stacks[shape], factor @ wide[shape], strict=True):
+                found[i] = x if shape[0] <= shape[1] else x.mT
+    return found
 
 
 def _newton_schulz(gram: Tensor, steps: int) -> Tensor:
