@@ -43,7 +43,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
     train = command('train', 'train, or go on with a training')
     train.add_argument('packs', nargs='+', help='folders of parts and teachers')
-    train.add_argument('--out', nargs='+', required=True, help='folders that all get the same files')
+    train.add_argument('--out', nargs='+', required=True, help='folders, all get the same')
     train.add_argument('--resume', nargs='*', default=[], help='more folders that may hold a state')
     train.add_argument('--minutes', type=float, default=9.3, help='of this run, all in all')
     train.add_argument('--reserve', type=float, default=60,

@@ -187,7 +187,8 @@ class Planes:
         Returns:
             str: What was done.
         """
-        scale, began, turns, done = self.scale, time.time(), 1, 0
+        scale, turns, done = self.scale, 1, 0
+        began = last = time.time()
         rows, columns = (torch.arange(TILE, device=self.low.device).view(shape)
                          for shape in ((-1, 1), (1, -1)))
         high_rows, high_columns = (
@@ -202,15 +203,15 @@ class Planes:
             where = high + (scale * top + high_rows) * wide + scale * left + high_columns
             self.target[where] = torch.lerp(self.target[where], taught, share)
             done += len(batch)
-            # It waits for the device. The first batches are slow.
-            _, spent = taught.flatten()[0].item(), time.time() - began
-            if number in (2, 3):
-                each = (time.time() - last) / turns
-                left_over = seconds - spent
-                turns = next((n for n in (8, 4, 2) if n * each * len(batches) < left_over), 1)
-            if spent > seconds:
+            taught[0, 0, 0].item()  # waits for the device
+            now = time.time()
+            # The first batches are slow.
+            if number == 3:
+                whole = (now - last) * len(batches)
+                turns = next((n for n in (8, 4, 2) if n * whole < seconds + began - now), 1)
+            if now - began > seconds:
                 break
-            last = time.time()
+            last = now
         return (f'{done} of {len(self._tiles)} tiles taught, {turns} turns, '
                 f'{time.time() - began:.0f} s')
 

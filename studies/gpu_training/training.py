@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from srdensenet_mm.errors import UserError
@@ -157,6 +157,9 @@ def _restore(args, state: dict, network, average, optimizer) -> None:
                    if key in own and own[key].shape == value.shape}
         network.load_state_dict({**own, **fitting})
         print(f'{len(fitting)} of {len(own)} tensors from before', flush=True)
+        if args.revive and 'trunk' not in state:
+            image = cv2.imread(str(sorted(SET5.glob('*.png'))[0]))[..., ::-1]
+            print(f'revived blocks: {revive(network, np.ascontiguousarray(image))}')
     average.load_state_dict(network.state_dict())
 
 
@@ -173,7 +176,7 @@ def _save(args, state: dict, network, average, optimizer, losses, sets, scale,
     for name, images in sets.items():
         if images:
             entry[name] = round(score(average, images, scale), 4)
-    entry['dead'] = dead_maps(average, sets['set5'][0], scale)
+    entry['dead'] = dead_maps(average, sets['set5'][0])
     state['log'].append(entry)
     print(json.dumps(entry), flush=True)
     weights = parameters_to_vector(network.parameters()).detach()
@@ -226,17 +229,43 @@ def score(network: nn.Module, images: list[np.ndarray], scale: int) -> float:
 
 
 @torch.no_grad()
-def dead_maps(network: nn.Module, image: np.ndarray, scale: int) -> list[int]:
+def dead_maps(network: nn.Module, image: np.ndarray) -> list[int]:
     """How many maps of each block are zero everywhere."""
     found = []
     hooks = [block.register_forward_hook(
         lambda module, inputs, out: found.append(int((out.amax((0, 2, 3)) <= 0).sum())))
         for block in network.blocks]
-    low = luma(matlab_bicubic(image, scale))
+    low = luma(matlab_bicubic(image, network.upscale_factor))
     network(low[None, None, :96, :96].to(_device(network)))
     for hook in hooks:
         hook.remove()
     return found
+
+
+@torch.no_grad()
+def revive(network: nn.Module, image: np.ndarray) -> list[int]:
+    """Make dead blocks new, with all that reads them zero: the live rest computes the same.
+
+    Args:
+        network (nn.Module): Of feature level 'all'.
+        image (np.ndarray): Tells which blocks are dead: at least half their maps.
+
+    Returns:
+        list[int]: The blocks made new.
+    """
+    widths = [block.out_channels for block in network.blocks]
+    dead = [i for i, count in enumerate(dead_maps(network, image))
+            if 2 * count >= widths[i]]
+    for i in dead:
+        for layer in network.blocks[i].layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
+            nn.init.zeros_(layer.bias)
+    for i in dead:
+        start = network.conv_first.out_channels + sum(widths[:i])
+        readers = [block.layers[0] for block in network.blocks[i + 1:]]
+        for reader in (*readers, network.bottleneck):
+            reader.weight[:, start:start + widths[i]] = 0
+    return dead
 
 
 @torch.no_grad()

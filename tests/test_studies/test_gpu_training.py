@@ -15,11 +15,12 @@ from small_models import ROOT
 sys.path.insert(0, str(ROOT / 'studies'))
 
 from gpu_training import images as lay  # noqa: E402
+from gpu_training import training  # noqa: E402
 from gpu_training.fast_network import Variant, upscale  # noqa: E402
 from gpu_training.teachers import Teacher, trace_teacher  # noqa: E402
 
-from srdensenet_mm.inference import Upscaler  # noqa: E402
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic  # noqa: E402
+from srdensenet_mm.inference import Upscaler  # noqa: E402
 from srdensenet_mm.models import SRDenseNet  # noqa: E402
 
 SMALL = dict(mid_channels=6, num_blocks=2, num_layers=3, growth_rate=2, bottleneck_channels=16)
@@ -126,6 +127,21 @@ def test_variants_compute_the_network_and_its_gradients(variant, kwargs):
         for out in (upscale(network, x, Variant(**variant), torch.float64), network(x)))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+
+
+def test_a_dead_block_is_made_new_and_changes_nothing():
+    torch.manual_seed(0)
+    network = SRDenseNet(**{**SMALL, 'num_blocks': 3})
+    with torch.no_grad():
+        for layer in network.blocks[1].layers:
+            layer.bias.fill_(-100)
+    x = torch.rand(1, 1, 12, 12)
+    before = network(x)
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    assert training.dead_maps(network, image)[1] == 6
+    assert training.revive(network, image) == [1]
+    torch.testing.assert_close(network(x), before, atol=1e-6, rtol=1e-5)
+    assert training.dead_maps(network, image)[1] < 3
 
 
 def test_from_packs_to_a_published_checkpoint(packs, tmp_path):
