@@ -90,46 +90,53 @@ def _plain_trunk(network, low: Tensor, conv) -> Tensor:
     return _pointwise(network.bottleneck, torch.cat(sources, 1))
 
 
-def _pointwise(layer: nn.Conv2d, x: Tensor, columns: slice = slice(None),
-               bias: bool = True) -> Tensor:
-    return F.conv2d(x, layer.weight[:, columns].to(x.dtype),
-                    layer.bias.to(x.dtype) if bias else None)
+def _pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    return F.conv2d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
+# The gradient of a split is one concatenation; slices would each add zeros as large as the whole.
 def _fused_trunk(network, low: Tensor, conv) -> Tensor:
-    readers = [block.layers[0] for block in network.blocks]
-    source, start, pending, total = low, 0, None, None
-    for i in range(len(readers) + 1):
-        columns = slice(start, start + source.size(1))
-        part = _pointwise(network.bottleneck, source, columns, bias=i == 0)
-        total = part if total is None else total + part
-        if i == len(readers):
+    blocks = list(network.blocks)
+    readers = [block.layers[0] for block in blocks]
+    widths = [low.size(1), *(block.out_channels for block in blocks)]
+    # columns[i][j]: what block i, or the bottleneck, reads source j with
+    columns = [reader.weight.split(widths[:i + 1], 1) for i, reader in enumerate(readers)]
+    bottleneck = network.bottleneck.weight.to(low.dtype).split(widths, 1)
+    source, pending = low, None
+    total = network.bottleneck.bias.to(low.dtype).view(1, -1, 1, 1)
+    for i in range(len(blocks) + 1):
+        total = total + F.conv2d(source, bottleneck[i])
+        if i == len(blocks):
             return total
-        weights = torch.cat([reader.weight[:, columns] for reader in readers[i:]])
-        part = conv(source, weights,
+        part = conv(source, torch.cat([own[i] for own in columns[i:]]),
                     torch.cat([reader.bias for reader in readers]) if i == 0 else None)
-        pending = part if i == 0 else part + pending[:, readers[i - 1].out_channels:]
-        start += source.size(1)
-        layers = list(network.blocks[i].layers)
-        source = torch.cat(_grow(layers, 0, len(layers), pending[:, :readers[i].out_channels],
-                                 conv), 1)
+        pending = part if pending is None else part + pending
+        growth = readers[i].out_channels
+        sums, pending = pending.split([growth, pending.size(1) - growth], 1)
+        layers = list(blocks[i].layers)
+        kernels = [layer.weight.split(growth, 1) for layer in layers[1:]]
+        source = torch.cat(_grow(kernels, layers, 0, len(layers), sums, conv), 1)
 
 
-def _grow(layers: list[nn.Conv2d], start: int, stop: int, sums: Tensor, conv) -> list[Tensor]:
+def _grow(kernels: list, layers: list[nn.Conv2d], start: int, stop: int, sums: Tensor,
+          conv) -> list[Tensor]:
     """A dense block by halves: the earlier half's maps are convolved at once for the later."""
     if stop - start == 1:
         return [F.relu(sums)]
     middle, width = (start + stop) // 2, layers[0].out_channels
-    own = width * (middle - start)
-    grown = _grow(layers, start, middle, sums[:, :own], conv)
+    if start:
+        own, sums = sums.split([width * (middle - start), width * (stop - middle)], 1)
+    else:
+        own, sums = sums, None
+    grown = _grow(kernels, layers, start, middle, own, conv)
     earlier = torch.cat(grown, 1) if len(grown) > 1 else grown[0]
     later = conv(
-        earlier, torch.cat([layer.weight[:, width * start:width * middle]
-                            for layer in layers[middle:stop]]),
+        earlier,
+        torch.cat([torch.cat(kernels[k - 1][start:middle], 1) for k in range(middle, stop)]),
         None if start else torch.cat([layer.bias for layer in layers[middle:stop]]))
     if start:
-        later = later + sums[:, own:]
-    return [earlier, *_grow(layers, middle, stop, later, conv)]
+        later = later + sums
+    return [earlier, *_grow(kernels, layers, middle, stop, later, conv)]
 
 
 def _plain_tail(network, x: Tensor) -> Tensor:
