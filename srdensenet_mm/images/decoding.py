@@ -108,6 +108,9 @@ def decode(path: str | Path, data: bytes, pixels_only: bool = False) -> DecodedI
                 image.load()
     except Exception as error:  # of many kinds, by format
         raise _damaged(path, error) from error
+    # The box of AV1's configuration has a flag for more than 8 bits.
+    if image.format == 'AVIF' and data[(at := data.find(b'av1C')) + 6] & 0x40 and at > 0:
+        notes.append(f'{path}: has more than 8 bits a channel, of which 8 are read')
     if frames > 1:
         notes.append(f'{path}: holds {frames} frames or pages, the first is taken')
 

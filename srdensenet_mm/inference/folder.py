@@ -14,7 +14,7 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import make_folder, same_file
 from srdensenet_mm.images.decoding import read_size
 from srdensenet_mm.images.files import read_image, write_png
-from srdensenet_mm.images.folders import take_images, walk_files
+from srdensenet_mm.images.folders import take_images, walk_files, why_no_image
 
 # Failures to write that the next image would meet as well.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -81,13 +81,12 @@ def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
     left_out: list[Job] = []
     of_target: dict[Path, list[Job]] = {}
     for given in inputs:
-        for source, place, passed_over in _expand(given, out):
-            job = Job(source, out / place.parent / f'{place.stem}.png', passed_over=passed_over)
-            if passed_over:
+        for job in _expand(given, out):
+            if job.fault or job.passed_over:
                 left_out.append(job)
                 continue
             same_target = of_target.setdefault(job.target, [])
-            if not any(same_file(other.source, source) for other in same_target):
+            if not any(same_file(other.source, job.source) for other in same_target):
                 same_target.append(job)
                 jobs.append(job)
     sources = {os.path.realpath(job.source): job.source for job in jobs}
@@ -103,16 +102,14 @@ def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
         elif overwritten is not None:
             job.fault = (f'{job.source}: {overwritten} would be overwritten by its result, choose '
                          'another --out')
+    jobs += left_out
     if jobs and all(job.fault for job in jobs):
         raise UserError(jobs[0].fault)
-    return jobs + left_out
+    return jobs
 
 
-def _expand(given: str, out: Path) -> list[tuple[Path, Path, str]]:
-    """The images that one input means.
-
-    Each has its place below the output folder, and why it is passed over.
-    """
+def _expand(given: str, out: Path) -> list[Job]:
+    """The images that one input means."""
     if not given:
         # A variable of the shell that is not set; Path would make it this folder.
         raise UserError("'': an input is empty, give a file, a folder or a pattern "
@@ -126,8 +123,10 @@ def _expand(given: str, out: Path) -> list[tuple[Path, Path, str]]:
         # Results of an earlier run are not images to upscale.
         root, found = path, walk_files(path, left_out=out)
     elif os.path.exists(path) or not glob.has_magic(given):
-        # A file that is not there, or out of reach, is reported with the others that fail.
-        return [(path, Path(path.name), '')]
+        # A file that is not there, or out of reach, is reported with the others that fail. One
+        # that only looks like an image (a camera's raw file like a TIFF) fails by its name.
+        why = why_no_image(path)
+        return [Job(path, out / f'{path.stem}.png', fault=f'{path}: {why}' if why else '')]
     else:
         fixed = []
         for part in path.parts[:-1]:
@@ -145,8 +144,8 @@ def _expand(given: str, out: Path) -> list[tuple[Path, Path, str]]:
         reasons = [f'{file}: {why}' for file, why in passed_over.items()]
         raise UserError(f'{given}: no image there that can be read (PNG, JPEG, TIFF, WebP, ...)'
                         + (f' ({reasons[0]})' if reasons else ''))
-    return [(file, file.relative_to(root), passed_over.get(file, ''))
-            for file in [*images, *passed_over]]
+    return [Job(file, out / file.relative_to(root).with_name(f'{file.stem}.png'),
+                passed_over=passed_over.get(file, '')) for file in [*images, *passed_over]]
 
 
 def _is_result(name: str, out: Path, root: Path) -> bool:

@@ -313,6 +313,11 @@ def test_the_tool_says_what_it_passes_over_and_refuses_only_what_collides(
     assert 'notes.txt' not in told.out + told.err
     assert told.err.count('error: ') == told.err.count('would become') == 3
 
+    # By its name it is asked for, so it fails; beside others and alone.
+    common = ('--checkpoint', checkpoint, '--out', out, '--device', 'cpu', '--overwrite')
+    for others, expected in (([folder / 'two.png'], 1), ([], 2)):
+        assert run_infer(monkeypatch, *others, folder / 'raw.cr2', *common) == expected
+        assert 'raw.cr2: is a raw file of a camera' in capsys.readouterr().err
     (folder / 'raw.png').mkdir()
     for path in folder.glob('*.*'):
         if path.is_file() and path.suffix != '.cr2':
