@@ -7,20 +7,15 @@
     srdensenet-mm copy RECIPE [FOLDER]
     srdensenet-mm TOOL [ARGUMENTS]      # as python tools/TOOL.py in a checkout
 
-Where a tool takes a config, a recipe's name stands for its file: a copy in the
-current folder where there is one, else the one that the package ships.
+Where a tool takes a config, a recipe's name stands for its file, see
+:func:`srdensenet_mm.config.reading.resolve_config`.
 ``python -m srdensenet_mm`` is the same command.
 """
 import runpy
 import sys
-from pathlib import Path
 
-from .config.recipes import bare_name, copy_recipe, find_recipe, list_recipes, mim_folder
+from .config.recipes import copy_recipe, list_recipes, mim_folder
 from .errors import UserError, run_tool
-
-# The tools that take recipes, and their options whose value may be named like one, and is none.
-_TAKE_RECIPES = ('train', 'test', 'benchmark')
-_FOLDERS = ('--work-dir', '--out', '--data')
 
 
 def list_tools() -> list[str]:
@@ -36,9 +31,7 @@ def run_installed_tool(name: str, arguments: list[str]) -> None:
 
     Args:
         name (str): As :func:`list_tools` has it.
-        arguments (list[str]): Its command line. Where it takes configs, names
-            of recipes, alone or as the first half of ``RECIPE=CHECKPOINT``,
-            become paths.
+        arguments (list[str]): Its command line.
 
     Raises:
         UserError: There is no such tool.
@@ -47,22 +40,34 @@ def run_installed_tool(name: str, arguments: list[str]) -> None:
     if name not in list_tools():
         raise UserError(f'{name}: no such command; there are list, copy, {", ".join(list_tools())}')
     tool = mim_folder() / 'tools' / f'{name}.py'
-    sys.argv = [str(tool), *_with_recipe_paths(name, arguments)]
+    sys.argv = [str(tool), *arguments]
     runpy.run_path(str(tool), run_name='__main__')
 
 
-def _with_recipe_paths(tool: str, arguments: list[str]) -> list[str]:
-    recipes = set(list_recipes())
-    resolved = []
-    for before, argument in zip(['', *arguments], arguments, strict=False):
-        name, equals, rest = argument.partition('=')
-        stem = bare_name(name)
-        is_config = before == '--config' or tool in _TAKE_RECIPES and before not in _FOLDERS
-        if stem in recipes and is_config and not Path(name).is_file():
-            copy = Path(f'{stem}.py')
-            name = str(copy if copy.exists() else find_recipe(stem))
-        resolved.append(name + equals + rest)
-    return resolved
+def scores_of_recipes() -> dict[str, str]:
+    """What the published weights of each recipe reach, from model-index.yml.
+
+    Returns:
+        dict[str, str]: By the recipe's name, such as ``'Set5 31.59 / 0.8885'``
+        (PSNR in dB and SSIM, on Y). Recipes without weights are not there.
+    """
+    import yaml
+    root = mim_folder()
+    index = root / 'model-index.yml'
+    if not index.is_file():
+        return {}
+    scores = {}
+    for part in yaml.safe_load(index.read_text(encoding='utf-8'))['Import']:
+        models = yaml.safe_load((root / part).read_text(encoding='utf-8')).get('Models', [])
+        for model in models:
+            found = []
+            for result in model.get('Results', []):
+                psnr, ssim = (result['Metrics'].get(f'{name} (Y)') for name in ('PSNR', 'SSIM'))
+                if psnr is not None and ssim is not None:
+                    found.append(f'{result["Dataset"]} {psnr:.2f} / {ssim:.4f}')
+            if found:
+                scores[model['Name']] = ', '.join(found)
+    return scores
 
 
 def main() -> int:
@@ -72,7 +77,12 @@ def main() -> int:
               '       srdensenet-mm copy RECIPE [FOLDER] a recipe, to edit it\n'
               '       srdensenet-mm TOOL [ARGUMENTS]     one of: ' + ', '.join(list_tools()))
     elif command == 'list':
-        print('\n'.join(list_recipes()))
+        names, scores = list_recipes(), scores_of_recipes()
+        width = max(map(len, names), default=0)
+        if scores:
+            print(f'{"recipe":{width}}  published weights: PSNR (dB) / SSIM on Y')
+        for name in names:
+            print(f'{name:{width}}  {scores.get(name, "")}'.rstrip())
     elif command == 'copy':
         if len(arguments) not in (1, 2):
             raise UserError('copy takes the name of a recipe, and the folder to copy it to')

@@ -8,21 +8,31 @@ from mmengine.config import Config
 
 from srdensenet_mm.errors import UserError
 
-from .recipes import find_recipe, similar_recipes
+from .recipes import bare_name, find_recipe, list_recipes, similar_recipes
 
 
 def resolve_config(name: str) -> str:
-    """The path of a config given as a path or as ``package::relative/path.py``.
+    """The path of a config: the one place where every tool's configs are looked up.
+
+    Args:
+        name (str): A path, a recipe's name (a copy in the current folder goes
+            before the recipe itself), or ``package::relative/path.py``.
 
     Raises:
-        UserError: There is no such file or package.
+        UserError: There is no such file, recipe or package.
     """
-    if '::' not in name:
-        if not Path(name).is_file():
-            similar = [os.path.relpath(find_recipe(one)) for one in similar_recipes(name)]
-            hint = f'; did you mean {" or ".join(similar)}?' if similar else ''
-            raise UserError(f'{name}: no such config file{hint}')
+    if Path(name).is_file():
         return name
+    if '::' not in name or name.startswith('srdensenet_mm::'):
+        stem = bare_name(name)
+        # A copy of a recipe goes before the recipe.
+        if Path(f'{stem}.py').is_file():
+            return f'{stem}.py'
+        if stem in _recipes():
+            return str(find_recipe(stem))
+        similar = [os.path.relpath(find_recipe(one)) for one in similar_recipes(name)]
+        hint = f'; did you mean {" or ".join(similar)}?' if similar else ''
+        raise UserError(f'{name}: no such config file{hint}')
     package, _, relative = name.partition('::')
     try:
         spec = importlib.util.find_spec(package)
@@ -34,6 +44,13 @@ def resolve_config(name: str) -> str:
     if not path.is_file():
         raise UserError(f'{name}: {package} ships no such config, looked for {path}')
     return str(path)
+
+
+def _recipes() -> list[str]:
+    try:
+        return list_recipes()
+    except UserError:  # the package has come without any
+        return []
 
 
 def read_config(name: str, cfg_options: dict | None = None) -> Config:

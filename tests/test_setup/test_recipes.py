@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from srdensenet_mm import cli
 from srdensenet_mm.config import recipes
+from srdensenet_mm.config.reading import read_config, resolve_config
 from srdensenet_mm.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,16 +108,27 @@ def test_command_list_and_copy(shop, monkeypatch, capsys):
     assert Path('plain_x4.py').exists()
 
 
-def test_command_runs_a_tool_with_recipes_by_name(shop, monkeypatch, capsys):
-    # The tool's own exit status comes through.
-    assert run(monkeypatch, 'train', 'heir_x2', 'heir_x2=a=b.pth', '--out', 'other') == 3
+def test_command_runs_a_tool(shop, monkeypatch, capsys):
+    # Its arguments and its own exit status come through.
+    assert run(monkeypatch, 'train', 'heir_x2', '--out', 'other') == 3
+    assert capsys.readouterr().out.strip() == str(['heir_x2', '--out', 'other'])
+
+
+@pytest.mark.parametrize('name', ['heir_x2', 'heir_x2.py', 'srdensenet_mm::heir_x2.py'])
+def test_every_tool_finds_a_recipe_by_name(shop, name):
     path = str(shop / 'package/.mim/configs/heir_x2.py')
-    assert capsys.readouterr().out.strip() == str([path, f'{path}=a=b.pth', '--out', 'other'])
-    # A folder may have a recipe's name.
-    assert run(monkeypatch, 'train', 'heir_x2', '--work-dir', 'heir_x2') == 3
-    assert capsys.readouterr().out.strip() == str([path, '--work-dir', 'heir_x2'])
-    assert run(monkeypatch, 'infer', 'heir_x2', '--config', 'heir_x2') == 3
-    assert capsys.readouterr().out.strip() == str(['heir_x2', '--config', path])
+    assert resolve_config(name) == path
+    assert read_config(name).scale == 2
+    # A folder may have a recipe's name; a copy in the current folder goes first.
+    Path('heir_x2').mkdir()
+    assert resolve_config(name) == path
+    recipes.copy_recipe('heir_x2')
+    assert resolve_config(name) == 'heir_x2.py'
+
+
+def test_what_is_neither_file_nor_recipe(shop):
+    with pytest.raises(UserError, match='heir_x3: no such config file; did you mean'):
+        resolve_config('heir_x3')
 
 
 def test_the_demo_wants_a_checkout(shop, monkeypatch, capsys):
@@ -126,12 +138,6 @@ def test_the_demo_wants_a_checkout(shop, monkeypatch, capsys):
     assert 'demo: no such command' in capsys.readouterr().err
     (shop / 'package/.mim/tests/data').mkdir(parents=True)
     assert cli.list_tools() == ['demo', 'infer', 'train']
-
-
-def test_command_prefers_the_copy_in_this_folder(shop, monkeypatch, capsys):
-    recipes.copy_recipe('heir_x2')
-    assert run(monkeypatch, 'train', 'heir_x2', 'heir_x2.py', 'plain_x4=x') == 3
-    assert capsys.readouterr().out.strip() == str(['heir_x2.py', 'heir_x2.py', 'plain_x4.py=x'])
 
 
 @pytest.mark.parametrize('arguments, message', [
