@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import MODELS, BaseModule
+from .initialization import he_normal
 
 # The stride of each deconvolution, in order, for each scale of the paper and
 # its successors.
@@ -24,7 +25,8 @@ class DeconvUpsampler(BaseModule):
             count known from the literature). 3 makes it 3x3 where the stride
             is 2, with padding 1 and output_padding 1; with stride 3 both
             values mean the same. Defaults to 2.
-        init_cfg (dict, optional): MMEngine's initialization config.
+        init_cfg (dict, optional): MMEngine's initialization config. Without
+            it, weights are He-normal and biases zero.
 
     Attributes:
         out_channels (int): Maps yielded, the same as ``in_channels``.
@@ -49,6 +51,7 @@ class DeconvUpsampler(BaseModule):
         self.deconvs = nn.ModuleList(
             self._make_deconv(in_channels, stride, deconv_kernel)
             for stride in STRIDES[upscale_factor])
+        he_normal(*self.deconvs)
 
     @staticmethod
     def _make_deconv(channels: int, stride: int, kernel: int) -> nn.ConvTranspose2d:

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import MODELS, BaseModule
+from .initialization import he_normal
 
 
 @MODELS.register_module()
@@ -19,7 +20,8 @@ class DenseBlock(BaseModule):
         in_channels (int): Maps that the block reads.
         num_layers (int): Convolutions in the block. Defaults to 8.
         growth_rate (int): Maps that each of them adds. Defaults to 16.
-        init_cfg (dict, optional): MMEngine's initialization config.
+        init_cfg (dict, optional): MMEngine's initialization config. Without
+            it, weights are He-normal and biases zero.
 
     Attributes:
         out_channels (int): Maps that the block yields:
@@ -32,6 +34,7 @@ class DenseBlock(BaseModule):
         self.layers = nn.ModuleList(
             nn.Conv2d(growth_rate * k if k else in_channels, growth_rate, 3, padding=1)
             for k in range(num_layers))
+        he_normal(*self.layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the block.

@@ -8,7 +8,10 @@ from torch import Tensor, nn
 from .autocast import in_float32
 from .base import MODELS, BaseModule
 from .checkpointing import checkpointed
+from .deconv_upsampler import DeconvUpsampler
+from .dense_block import DenseBlock
 from .fused import fused_forward
+from .initialization import carry_image, he_normal
 from .stock_parts import are_stock_parts
 
 FEATURE_LEVELS = ('all', 'hl', 'h')
@@ -70,7 +73,9 @@ class SRDenseNet(BaseModule):
             computed again in the backward pass instead of being kept, for
             large training patches. Same gradients. Defaults to False.
         init_cfg (dict, optional): MMEngine's initialization config. Without
-            it, weights are He-normal and biases zero.
+            it, a new network upscales at once, a little blurred, and its maps
+            are alive, see :mod:`srdensenet_mm.models.initialization`.
+            Another registered block or upsampler keeps its own initialization.
 
     Raises:
         ValueError: An argument has an unsupported value; the message names it.
@@ -132,22 +137,22 @@ class SRDenseNet(BaseModule):
             deconv_kernel=deconv_kernel)
         width = getattr(self.upsampler, 'out_channels', bottleneck_channels)
         self.conv_last = nn.Conv2d(width, out_channels, 3, padding=1)
-        self._init_he_normal()
+        self._initialize()
 
-    def _init_he_normal(self) -> None:
-        """He-normal weights, zero biases: a deep stack of ReLUs starts dead without."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
-            elif isinstance(module, nn.ConvTranspose2d):
-                # An output of a deconvolution sees kernel / stride inputs on
-                # each axis, which PyTorch's own fan-in does not know.
-                taps = module.weight[0, 0].numel() / (module.stride[0] * module.stride[1])
-                nn.init.normal_(module.weight, std=(2 / (module.in_channels * taps))**0.5)
-            else:
-                continue
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    def _initialize(self) -> None:
+        """Have the image carried through, see :mod:`.initialization`; other modules' weights stay.
+
+        Blocks and upsampler of ours have made their own weights.
+        """
+        he_normal(self.conv_first, self.bottleneck, self.conv_last)
+        convs = [self.conv_first]
+        if self.feature_level == 'h':
+            # No other way leads to the bottleneck. A block's first maps are its first layer's.
+            if not all(type(block) is DenseBlock for block in self.blocks):
+                return
+            convs += [block.layers[0] for block in self.blocks]
+        if type(self.upsampler) is DeconvUpsampler:
+            carry_image([*convs, self.bottleneck], list(self.upsampler.deconvs), self.conv_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Upscale.

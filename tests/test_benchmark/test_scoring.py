@@ -43,11 +43,12 @@ def test_metrics_are_those_of_the_definitions(data, tmp_path):
             cut = [image[4:-4, 4:-4] for image in (score.prediction, truth)]
             found = score.metrics
             assert list(found) == list(METRICS)
-            assert found['PSNR-RGB'] == pytest.approx(_psnr(*cut), abs=1e-3)
+            # The model's values are scored before they are rounded to integers.
+            assert found['PSNR-RGB'] == pytest.approx(_psnr(*cut), abs=0.02)
             assert found['SSIM-RGB'] == pytest.approx(
                 np.mean([_ssim(cut[0][..., i], cut[1][..., i]) for i in range(3)]), abs=2e-3)
             assert found['PSNR-Y'] == pytest.approx(_psnr(*map(_luma, cut)), abs=0.03)
-            assert found['SSIM-Y'] == pytest.approx(_ssim(*map(_luma, cut)), abs=2e-3)
+            assert found['SSIM-Y'] == pytest.approx(_ssim(*map(_luma, cut)), abs=4e-3)
     assert names == ['baby', 'bird']
 
 

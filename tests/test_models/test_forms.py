@@ -6,6 +6,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from lively_weights import make_lively
 from plain_srdensenet import PlainSRDenseNet
 from torch import nn
 from torch.nn.utils import parametrizations, prune
@@ -20,11 +21,7 @@ CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
 def _network(**kwargs):
     torch.manual_seed(0)
-    net = SRDenseNet(**SMALL, **kwargs)
-    for name, parameter in net.named_parameters():
-        if name.endswith('bias'):
-            nn.init.normal_(parameter, std=0.1)
-    return net
+    return make_lively(SRDenseNet(**SMALL, **kwargs))
 
 
 def _convolutions(net):
