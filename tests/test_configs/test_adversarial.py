@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lively_weights import make_lively
 from mmagic.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmagic.structures import DataSample
 from mmengine.config import Config
@@ -85,6 +86,7 @@ def test_a_generator_step_leads_towards_the_image(tiny_vgg):
     """With the pixel loss alone, ten steps lower it: the generator's gradients are its own."""
     torch.manual_seed(0)
     model, wrappers, _ = build('srdensenet_x4_srgan_div2k')
+    make_lively(model.generator)
     model.perceptual_loss = model.gan_loss = None
     model.disc_repeat = 0
     for group in wrappers['generator'].param_groups:

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,13 +15,13 @@ import initialization  # noqa: E402
 def test_dead_maps_are_counted():
     network = initialization.new_network('carry', 'all', small=True)
     with torch.no_grad():
-        network.conv_first.bias[5] = -100
-        network.blocks[1].layers[0].bias[:3] = -100
-    before = initialization.look(initialization.new_network('carry', 'all', small=True))
-    (first, untouched, last), deviation = initialization.look(network)
-    assert first == before[0][0] + 1 and untouched == before[0][1]
-    assert last >= 3
-    assert len(deviation) == 3 and min(deviation) > 0
+        for name, parameter in network.named_parameters():
+            parameter.fill_(name.endswith('bias'))
+        network.conv_first.bias[5] = network.blocks[1].layers[0].bias[:3] = -1
+    dead, deviation = initialization.look(network)
+    # 16, 32 and 32 maps, one everywhere where they are alive.
+    assert dead == [1, 0, 3]
+    assert deviation == pytest.approx([15**0.5 / 16, 0, (3 * 29)**0.5 / 32], abs=1e-3)
 
 
 def test_trials_become_rows(capsys, monkeypatch):
