@@ -1,8 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """One log and one curve of a training that ran in phases and resumed runs.
 
-    python studies/training_curve.py work_dirs/srdensenet_x4_released_stable \
-        work_dirs/srdensenet_x4_released_decay --out checkpoints/srdensenet_x4
+    python studies/training_curve.py work_dirs/srdensenet_x4 work_dirs/further \
+        --out checkpoints/srdensenet_x4
 
 reads the scalars that MMEngine wrote into each work folder, in the order of
 the runs; where a resumed run repeats iterations, its values count. Iterations
@@ -60,8 +60,9 @@ def read_phase(text: str) -> list[dict]:
             validation = 'PSNR' in entry
             # By MMEngine's default, validations count epochs, of which there is none.
             trained = steps * entry['step'] or trained
-            found[trained, validation] = {
-                key: entry[key] for key in KEPT if key in entry}
+            kept = {key: entry[key] for key in KEPT if key in entry}
+            if kept:  # not what other hooks write, such as the shares of dead maps
+                found[trained, validation] = kept
     if not found:
         raise UserError(f'{folder}: holds no scalars of a run (looked for '
                         '*/vis_data/scalars.json)')

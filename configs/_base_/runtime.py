@@ -15,6 +15,7 @@ default_hooks = dict(
     # Validations by iteration: MMEngine's default logs all of them at epoch 0.
     logger=dict(log_metric_by_epoch=False),
     # Here, where a recipe's custom_hooks do not replace them.
+    dead_maps=dict(type='DeadMapsHook'),
     stop_on_invalid_loss=dict(type='StopOnInvalidLossHook'),
     save_on_signal=dict(type='SaveOnSignalHook'))
 

@@ -5,9 +5,9 @@ from srdensenet_mm.images.reading import find_images, read_rgb
 
 from .checked_pictures import CheckedPictures
 from .hr_folder_dataset import HRFolderDataset
-from .transforms import MATLABBicubicDown, RandomPatchPair
+from .transforms import MATLABBicubicDown, MixTarget, RandomPatchPair
 
 __all__ = [
-    'CheckedPictures', 'HRFolderDataset', 'MATLABBicubicDown', 'RandomPatchPair', 'find_images',
-    'matlab_bicubic', 'matlab_bicubic_upscale', 'read_rgb'
+    'CheckedPictures', 'HRFolderDataset', 'MATLABBicubicDown', 'MixTarget', 'RandomPatchPair',
+    'find_images', 'matlab_bicubic', 'matlab_bicubic_upscale', 'read_rgb'
 ]

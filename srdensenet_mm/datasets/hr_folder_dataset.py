@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
-import cv2
 import numpy as np
 from mmagic.registry import DATASETS
 from mmengine.dataset import BaseDataset
@@ -18,6 +17,8 @@ from srdensenet_mm.free_memory import free_share
 from srdensenet_mm.images.reading import find_images, read_rgb
 
 from .bad_images import BadImages
+from .teacher_images import TeacherImages, in_size
+from .transforms import RandomPatchPair, check_shares
 
 # Images decoded at once when the cache is filled.
 _BATCH = 64
@@ -36,6 +37,9 @@ class HRFolderDataset(BaseDataset):
     With ``shrink``, images serve in smaller sizes too, or only: fewer pixels,
     but sharper ones, without most of the noise and the blocks that photographs
     were stored with. A size in which an image is too small is left out.
+
+    With ``teachers``, the target is a mix of HR and of what better networks make
+    of the LR (``tools/make_teacher_targets.py``). ``RandomPatchPair`` mixes it.
 
     A bad image, one that cannot be decoded (see
     :func:`~srdensenet_mm.datasets.read_rgb`) or is smaller than ``min_size``,
@@ -56,6 +60,9 @@ class HRFolderDataset(BaseDataset):
             parts of its own, more than 0 and at most 1. The smaller ones are
             averages of areas. Defaults to ``(1, )``, as it is.
         on_bad_image (str): ``'raise'`` or ``'skip'``. Defaults to ``'raise'``.
+        teachers (Sequence[dict]): Each with ``folder``, that of a teacher's
+            images, and ``share``, what part of the target it is. HR has what is
+            left of 1. Defaults to none.
         cache_gib (float, optional): Memory for decoded images, in GiB, for
             each training process. Defaults to half of the memory that is free,
             shared among the processes that torchrun, Slurm or MPI starts on a
@@ -65,9 +72,9 @@ class HRFolderDataset(BaseDataset):
             name or choose files.
 
     Raises:
-        UserError: A folder is missing or holds no usable image, an image is
-            bad and ``on_bad_image`` is ``'raise'``, or an argument has no such
-            value. The message names it.
+        UserError: A folder is missing or holds no usable image, a teacher's
+            image is missing or stale, an image is bad and ``on_bad_image`` is
+            ``'raise'``, or an argument has no such value. The message names it.
     """
 
     METAINFO = dict(dataset_type='hr_folder', task_name='sisr')
@@ -78,6 +85,7 @@ class HRFolderDataset(BaseDataset):
                  min_size: int | None = None,
                  shrink: Sequence[float] = (1, ),
                  on_bad_image: str = 'raise',
+                 teachers: Sequence[dict] = (),
                  cache_gib: float | None = None,
                  metainfo: dict | None = None,
                  **kwargs):
@@ -93,8 +101,10 @@ class HRFolderDataset(BaseDataset):
             map(str, data_root))
         self.min_size = min_size
         self.shrink = tuple(shrink)
+        self.shares, self._teachers = _read_teachers(teachers)
         self.cache_gib = cache_gib
-        self._cache: dict[int, np.ndarray] = {}
+        # By numbers: HR, and what the teachers made of it.
+        self._cache: dict[int, tuple[np.ndarray, ...]] = {}
         self._too_small: set[int] = set()
         super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
 
@@ -116,8 +126,20 @@ class HRFolderDataset(BaseDataset):
             return
         self.min_size = max([self.min_size or 1, *(
             getattr(step, 'gt_patch_size', 1) for step in self.pipeline.transforms)])
+        self._check_teachers()
         super().full_init()
         self._fill_cache()
+
+    def _check_teachers(self) -> None:
+        """Refuse teachers of another scale than the pipeline's, or that it would not mix."""
+        first = next(iter(self.pipeline.transforms), None)
+        for teacher in self._teachers:
+            if not isinstance(first, RandomPatchPair):
+                raise UserError(f'teachers: {teacher.folder} is mixed into the target by '
+                                "RandomPatchPair, which must be the pipeline's first step")
+            if teacher.scale != first.scale:
+                raise UserError(f'{teacher.folder}: holds teacher images of x{teacher.scale}, '
+                                f'the pipeline makes pairs of x{first.scale}')
 
     def _fill_cache(self) -> None:
         room = free_share() // 2 if self.cache_gib is None else int(self.cache_gib * 2**30)
@@ -131,10 +153,11 @@ class HRFolderDataset(BaseDataset):
             while paths and held < room:
                 batch, paths = paths[:_BATCH], paths[_BATCH:]
                 for sizes in pool.map(self._decode_sizes, [infos[path] for path in batch]):
-                    for number, image in sizes.items():
-                        if held + image.nbytes <= room:
-                            self._cache[number] = image
-                            held += image.nbytes
+                    for number, images in sizes.items():
+                        taken = sum(image.nbytes for image in images)
+                        if held + taken <= room:
+                            self._cache[number] = images
+                            held += taken
                         else:
                             room = held  # Full.
         # One may be both: too small in a size before another one shows it to be bad.
@@ -158,8 +181,11 @@ class HRFolderDataset(BaseDataset):
         raise UserError(f'{", ".join(self.folders)}: none of the {images} images can be used: '
                         f'{self._bad.reason or "all are too small in the sizes of shrink"}')
 
-    def _decode_sizes(self, infos: Sequence[dict]) -> dict[int, np.ndarray]:
-        """What of one image can be used, read-only, by its numbers, one for each size."""
+    def _decode_sizes(self, infos: Sequence[dict]) -> dict[int, tuple[np.ndarray, ...]]:
+        """What of one image can be used, read-only, by its numbers, one for each size.
+
+        HR comes first, then what the teachers made of it.
+        """
         path = infos[0]['gt_path']
         if path in self._bad:
             return {}
@@ -169,7 +195,9 @@ class HRFolderDataset(BaseDataset):
         except UserError as error:
             self._bad.add(path, str(error), error)
             return {}
-        return {number: image for number, image in images.items() if image is not None}
+        return {
+            number: (image, *(teacher.read(image, path) for teacher in self._teachers))
+            for number, image in images.items() if image is not None}
 
     def _in_size(self, image: np.ndarray, info: dict) -> np.ndarray | None:
         """An image as it serves in a size; None where it is too small in it."""
@@ -181,8 +209,7 @@ class HRFolderDataset(BaseDataset):
                 return None
             raise UserError(f'{info["gt_path"]}: {width}x{height} pixels is smaller than the '
                             f'smallest size allowed, {self.min_size}x{self.min_size}')
-        if size < 1:
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        image = in_size(image, size)
         # A transform that works in place would spoil it for the next time.
         image.flags.writeable = False
         return image
@@ -200,14 +227,22 @@ class HRFolderDataset(BaseDataset):
         Raises:
             UserError: The image is bad and ``on_bad_image`` is ``'raise'``.
         """
-        return self._image(self.get_data_info(index))
+        images = self.images(index)
+        return None if images is None else images[0]
 
-    def _image(self, info: dict) -> np.ndarray | None:
+    def images(self, index: int) -> tuple[np.ndarray, ...] | None:
+        """One image and what the teachers made of it, cropped to a multiple of the scale.
+
+        As :meth:`image`, in the order of ``shares``.
+        """
+        return self._images(self.get_data_info(index))
+
+    def _images(self, info: dict) -> tuple[np.ndarray, ...] | None:
         number = info['number']
-        image = self._cache.get(number)
-        if image is None and number not in self._too_small:
-            image = self._decode_sizes([info]).get(number)
-        return image
+        images = self._cache.get(number)
+        if images is None and number not in self._too_small:
+            images = self._decode_sizes([info]).get(number)
+        return images
 
     def prepare_data(self, idx: int) -> dict | None:
         """One training sample.
@@ -224,13 +259,31 @@ class HRFolderDataset(BaseDataset):
                 none can be used.
         """
         info = self.get_data_info(idx)
-        image = self._image(info)
-        if image is None:
+        images = self._images(info)
+        if images is None:
             # Of the bad ones in all sizes, some may have been counted as too small before.
             if len(self._too_small) + len(self._bad) * len(self.shrink) >= len(self) and all(
                     self.image(index) is None for index in range(len(self))):
                 self._refuse_all()
             return None
+        image, *taught = images
+        if taught:
+            info['teachers'] = list(zip(self.shares, taught, strict=True))
         info.update(
             gt=image, ori_gt_shape=image.shape, gt_channel_order='rgb', gt_color_type='color')
         return self.pipeline(info)
+
+
+def _read_teachers(teachers: Sequence[dict]) -> tuple[list[float], list[TeacherImages]]:
+    """Shares and images of an HRFolderDataset's ``teachers``."""
+    if isinstance(teachers, dict) or not all(
+            isinstance(one, dict) and one.keys() == {'folder', 'share'} for one in teachers):
+        raise UserError(f'teachers={teachers!r}: give a list, of a dict for each teacher: '
+                        "[dict(folder='data/teachers/x4', share=0.75)]")
+    shares = [one['share'] for one in teachers]
+    try:
+        if shares:
+            check_shares(shares)
+    except (TypeError, ValueError) as error:
+        raise UserError(f'teachers: {error}') from error
+    return shares, [TeacherImages(one['folder']) for one in teachers]

@@ -26,9 +26,13 @@ class ResidentPatches:
     it, LR equal in every pixel to MATLAB's bicubic downscaling, flipped and
     transposed.
 
+    With ``shares``, HR is mixed with teachers' images; offsets are then
+    multiples of the scale.
+
     Args:
-        images (Iterable[np.ndarray]): uint8, shape (H, W, 3), 0..255, each
-            side at least ``gt_patch_size`` long.
+        images (Iterable): uint8, shape (H, W, 3), 0..255, each side at least
+            ``gt_patch_size`` long. With ``shares`` tuples of such: HR, and what
+            each teacher made of it, cropped to a multiple of the scale.
         scale (int): The upscaling factor.
         gt_patch_size (int): Side of the HR patch, in pixels, a multiple of
             ``scale``.
@@ -36,6 +40,8 @@ class ResidentPatches:
         turns (Sequence[tuple[str, float]]): What is done with a patch, of
             :data:`TURNS`, in this order, and how likely each is. Defaults to all
             of them, each half of the time.
+        shares (Sequence[float]): What part of the target each teacher's image
+            is. Defaults to none.
 
     Raises:
         ValueError: There is no image, one is smaller than the patch, or
@@ -44,29 +50,41 @@ class ResidentPatches:
 
     def __init__(self, images: Iterable[np.ndarray], scale: int, gt_patch_size: int,
                  device: str | torch.device = 'cpu',
-                 turns: Sequence[tuple[str, float]] = tuple((turn, 0.5) for turn in TURNS)):
+                 turns: Sequence[tuple[str, float]] = tuple((turn, 0.5) for turn in TURNS),
+                 shares: Sequence[float] = ()):
         if gt_patch_size % scale or gt_patch_size < scale:
             raise ValueError(f'gt_patch_size={gt_patch_size} must be a multiple of scale={scale}')
         self.scale = scale
         self.gt_patch_size = gt_patch_size
         margin = MARGIN * scale
+        self.shares = list(shares)
+        # Only at whole LR pixels is the LR what the teachers have seen.
+        self._step = scale if self.shares else 1
         flat, starts, widths, room, start = [], [], [], [], 0
+        flat_taught = [[] for _ in self.shares]
         for image in images:
+            if self.shares:
+                image, *taught = image
+                image = image[:taught[0].shape[0], :taught[0].shape[1]]
             height, width = image.shape[:2]
             if min(height, width) < gt_patch_size:
                 raise ValueError(f'an image of {width}x{height} is smaller than the patch, '
                                  f'{gt_patch_size}x{gt_patch_size}')
             # What the kernel reads beyond the border, mirrored as MATLAB does.
-            around = np.pad(
-                image, ((margin, margin), (margin, margin), (0, 0)), mode='symmetric')
+            border = ((margin, margin), (margin, margin), (0, 0))
+            around = np.pad(image, border, mode='symmetric')
             flat.append(torch.from_numpy(around).flatten())
+            if self.shares:  # with the same border, so that one index serves all
+                for pixels, one in zip(flat_taught, taught, strict=True):
+                    pixels.append(torch.from_numpy(np.pad(one, border)).flatten())
             starts.append(start)
             widths.append(around.shape[1])
-            room.append((height - gt_patch_size + 1, width - gt_patch_size + 1))
+            room.append([(side - gt_patch_size) // self._step + 1 for side in (height, width)])
             start += around.size
         if not flat:
             raise ValueError('there is no image to draw patches from')
         self._pixels = torch.cat(flat).to(device)
+        self._taught = [torch.cat(pixels).to(device) for pixels in flat_taught]
         self._starts, self._widths, self._room = (
             torch.tensor(values, device=device) for values in (starts, widths, room))
         side = torch.arange(gt_patch_size + 2 * margin, device=device)
@@ -91,25 +109,32 @@ class ResidentPatches:
 
         Returns:
             Tuple[Tensor, Tensor]: LR, shape (count, 3, P // scale, P // scale),
-            and HR, shape (count, 3, P, P); uint8, RGB, 0..255.
+            and the target, shape (count, 3, P, P); uint8, RGB, 0..255. A target
+            that is mixed with teachers' images is float32.
         """
         # float64: with all of float32's values some offsets would be likelier.
         chances = torch.rand(3, count, dtype=torch.float64, device=self._pixels.device)
         which = (chances[0] * len(self)).long()
-        top, left = (chances[1:] * self._room[which].T).long()
-        window = self._window(which, top, left)
+        top, left = (chances[1:] * self._room[which].T).long() * self._step
+        index = self._index(which, top, left)
+        window = self._pixels[index]
         low = self._downscale(self._downscale(window, 1), 2)
         margin = MARGIN * self.scale
-        high = window[:, margin:-margin, margin:-margin]
+        inside = slice(None), slice(margin, -margin), slice(margin, -margin)
+        high = window[inside]
+        if self.shares:
+            high = (1 - sum(self.shares)) * high.float()
+            for share, pixels in zip(self.shares, self._taught, strict=True):
+                high = high + share * pixels[index[inside]]
         chosen = torch.rand(
             len(self._turns), count, 1, 1, 1, device=self._pixels.device) < self._chances
         return tuple(self._turn(patch.permute(0, 3, 1, 2), chosen) for patch in (low, high))
 
-    def _window(self, which: Tensor, top: Tensor, left: Tensor) -> Tensor:
-        """The patches and what the kernel reads around them, (N, P + 4s, P + 4s, 3)."""
+    def _index(self, which: Tensor, top: Tensor, left: Tensor) -> Tensor:
+        """Where the patches lie, and what the kernel reads around them, (N, P + 4s, P + 4s, 3)."""
         which, top, left = (values.view(-1, 1, 1, 1) for values in (which, top, left))
         pixel = (top + self._rows) * self._widths[which] + left + self._columns
-        return self._pixels[self._starts[which] + 3 * pixel + self._channels]
+        return self._starts[which] + 3 * pixel + self._channels
 
     def _downscale(self, window: Tensor, axis: int) -> Tensor:
         """One pass of MATLAB's bicubic, in whole numbers: half rounds up."""

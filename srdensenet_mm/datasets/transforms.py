@@ -1,5 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Low-resolution images made on the fly, as the field's test sets are made."""
+"""Low-resolution images made on the fly, and targets mixed with teachers' images."""
+from collections.abc import Sequence
+
 import numpy as np
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
@@ -72,6 +74,10 @@ class RandomPatchPair(BaseTransform):
     has them. The two random numbers come from numpy's global generator, as
     those of MMagic's transforms do, so MMEngine's seeding covers them.
 
+    Where ``HRFolderDataset`` gives teachers' images, ``gt`` becomes the mix of HR
+    and theirs, float32. The offsets are then multiples of ``scale``: there alone
+    the LR is what the teachers have seen.
+
     Args:
         scale (int): The upscaling factor. Defaults to 4.
         gt_patch_size (int): Side of the HR patch, in pixels, rounded down to a
@@ -93,18 +99,26 @@ class RandomPatchPair(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Replace ``gt`` by a patch of it and add ``img``."""
         image, size, scale = results['gt'], self.gt_patch_size, self.scale
+        teachers, step = results.pop('teachers', ()), 1
+        if teachers:
+            step = scale
+            image = image[:image.shape[0] // scale * scale, :image.shape[1] // scale * scale]
         height, width = image.shape[:2]
         if min(height, width) < size:
             raise ValueError(f'{_name(results)}: {width}x{height} is smaller than the patch, '
                              f'{size}x{size}')
-        top = np.random.randint(height - size + 1)
-        left = np.random.randint(width - size + 1)
+        top = np.random.randint((height - size) // step + 1) * step
+        left = np.random.randint((width - size) // step + 1) * step
         around = self._with_margin(self._with_margin(image, top, axis=0), left, axis=1)
         small = matlab_bicubic(around, scale)
         results['img'] = np.ascontiguousarray(small[MARGIN:-MARGIN, MARGIN:-MARGIN])
         # A copy also where the patch is the whole image: MMagic's Flip works in place,
         # and the image may be kept for the next time.
-        results['gt'] = image[top:top + size, left:left + size].copy()
+        window = slice(top, top + size), slice(left, left + size)
+        results['gt'] = image[window].copy()
+        if teachers:
+            results['gt'] = mix_target(
+                results['gt'], [(share, taught[window]) for share, taught in teachers])
         _describe_img(results, scale)
         return results
 
@@ -121,6 +135,64 @@ class RandomPatchPair(BaseTransform):
 
     def __repr__(self) -> str:
         return f'RandomPatchPair(scale={self.scale}, gt_patch_size={self.gt_patch_size})'
+
+
+@TRANSFORMS.register_module()
+class MixTarget(BaseTransform):
+    """Mix teachers' images into ``gt``: a target for the pairs of MMagic's datasets.
+
+    For a ``BasicImageDataset`` whose ``data_prefix`` names a third folder, the
+    images that ``tools/infer.py`` makes of the LR folder with a better network.
+    Behind the steps that load them, before all others: cropping and flipping
+    then meet the mix alone, so nothing can shift against it.
+
+    Required keys: ``gt``, uint8, shape (H, W, C), and the keys of ``shares``,
+    alike. Modified key: ``gt``, float32, 0..255. The other keys are removed.
+
+    Args:
+        shares (Dict[str, float]): What part of the target each key is, above 0,
+            together at most 1. HR has the rest.
+
+    Raises:
+        ValueError: There are no such shares; or, when run, two images differ in
+            shape.
+    """
+
+    def __init__(self, shares: dict[str, float]):
+        check_shares(shares.values())
+        self.shares = dict(shares)
+
+    def transform(self, results: dict) -> dict:
+        """Replace ``gt`` by the mix."""
+        teachers = [(share, results.pop(key)) for key, share in self.shares.items()]
+        for key, (_, taught) in zip(self.shares, teachers, strict=True):
+            if taught.shape != results['gt'].shape:
+                raise ValueError(f'{results.get(f"{key}_path", key)}: shape {taught.shape} is not '
+                                 f'that of {_name(results)}, {results["gt"].shape}')
+        results['gt'] = mix_target(results['gt'], teachers)
+        return results
+
+    def __repr__(self) -> str:
+        return f'MixTarget(shares={self.shares})'
+
+
+def check_shares(shares: Sequence[float]) -> None:
+    """Refuse what cannot be teachers' shares of a target.
+
+    Raises:
+        ValueError: One is not above 0, or they are more than 1 together.
+    """
+    shares = list(shares)
+    if not shares or not all(share > 0 for share in shares) or sum(shares) > 1 + 1e-6:
+        raise ValueError(f"teachers' shares {shares} must be above 0 and together at most 1")
+
+
+def mix_target(gt: np.ndarray, teachers: Sequence[tuple[float, np.ndarray]]) -> np.ndarray:
+    """HR and teachers' images by their shares; HR has what is left of 1. float32."""
+    mix = np.float32(1 - sum(share for share, _ in teachers)) * gt
+    for share, taught in teachers:
+        mix += np.float32(share) * taught
+    return mix
 
 
 def _name(results: dict) -> str:

@@ -1,9 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """What trains: mixed precision, hooks, resuming, many processes."""
 from .hooks.checkpoint_keys_hook import CheckpointKeysHook
+from .hooks.dead_maps_hook import DeadMapsHook
 from .hooks.safe_checkpoint_hook import SafeCheckpointHook
 from .hooks.save_on_signal_hook import SaveOnSignalHook
 from .hooks.stop_on_invalid_loss_hook import InvalidLossError, StopOnInvalidLossHook
+from .hooks.teacher_hook import TeacherHook
 from .optimizers.amp_optim_wrapper import AutocastOptimWrapper
 from .optimizers.muon import MuonWithAdam
 from .runner.graphed_loop import GraphedTrainLoop
@@ -11,7 +13,7 @@ from .runner.resumable_loop import ResumableIterTrainLoop
 from .runner.resumable_sampler import ResumableSampler
 
 __all__ = [
-    'AutocastOptimWrapper', 'CheckpointKeysHook', 'GraphedTrainLoop', 'InvalidLossError',
-    'MuonWithAdam', 'ResumableIterTrainLoop', 'ResumableSampler', 'SafeCheckpointHook',
-    'SaveOnSignalHook', 'StopOnInvalidLossHook'
+    'AutocastOptimWrapper', 'CheckpointKeysHook', 'DeadMapsHook', 'GraphedTrainLoop',
+    'InvalidLossError', 'MuonWithAdam', 'ResumableIterTrainLoop', 'ResumableSampler',
+    'SafeCheckpointHook', 'SaveOnSignalHook', 'StopOnInvalidLossHook', 'TeacherHook'
 ]

@@ -57,7 +57,7 @@ def test_the_promised_recipes_are_there():
 def test_the_scale_is_one(name):
     cfg = load(name)
     scale = cfg.model.generator.upscale_factor
-    assert f'_x{scale}_' in name
+    assert re.search(rf'_x{scale}(_|$)', name)
     gt_folder = f'GTmod{gt_multiple(scale)}'
     train = cfg.train_dataloader.dataset
     if 'data_prefix' in train:
@@ -86,9 +86,24 @@ def test_the_safety_nets_are_on(name):
     # The other one is a subclass of it.
     assert cfg.train_cfg.type in ('ResumableIterTrainLoop', 'GraphedTrainLoop')
     hooks = {hook.type for hook in cfg.default_hooks.values()}
-    assert {'SafeCheckpointHook', 'StopOnInvalidLossHook', 'SaveOnSignalHook'} <= hooks
+    assert {'SafeCheckpointHook', 'StopOnInvalidLossHook', 'SaveOnSignalHook',
+            'DeadMapsHook'} <= hooks
     assert cfg.default_hooks.checkpoint.get('out_dir') is None
     assert cfg.custom_imports['imports'] == ['srdensenet_mm']
+
+
+def test_the_published_recipes_are_one():
+    """But for the scale, where they begin and how long they take."""
+    cfgs = {scale: load(f'srdensenet_x{scale}') for scale in (2, 3, 4)}
+    assert cfgs[4].get('load_from') is None
+    for scale, cfg in cfgs.items():
+        assert cfg.train_dataloader.dataset.teachers[0].folder == f'data/teachers/x{scale}'
+        assert cfg.train_dataloader.dataset.pipeline[0].gt_patch_size == 32 * scale
+        assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters
+        for key in ('optim_wrapper', 'custom_hooks', 'default_hooks'):
+            assert cfg[key] == cfgs[4][key]
+        assert cfg.train_dataloader.dataset.data_root == cfgs[4].train_dataloader.dataset.data_root
+        assert cfg.optim_wrapper.optimizer.bias_lr_mult == 0.1
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -183,7 +198,7 @@ def test_builds_at_full_size(name):
 @pytest.mark.parametrize('scale', [2, 3])
 def test_published_small_scales_begin_with_the_x4_trunk(scale):
     """Of the weights that the recipe names, all but a deconvolution is there and fits."""
-    cfg = load(f'srdensenet_x{scale}_released')
+    cfg = load(f'srdensenet_x{scale}')
     found = load_network(CONFIGS.parent / cfg.load_from).state_dict()
     expected = MODELS.build(cfg.model).generator.state_dict()
     new = {key for key, value in expected.items() if found[key].shape != value.shape}

@@ -266,7 +266,7 @@ def test_the_cache_keeps_to_its_limit_and_is_not_written_to(tmp_path):
     assert len(dataset._cache) == 4
     draw(dataset, 50)
     assert len(dataset._cache) == 4
-    for index, image in dataset._cache.items():
+    for index, (image, ) in dataset._cache.items():
         np.testing.assert_array_equal(image, read_rgb(paths[index]))
     whole = HRFolderDataset(tmp_path, [lambda results: results])[0]['gt']
     with pytest.raises(ValueError, match='read-only'):

@@ -183,3 +183,17 @@ def test_configs_find_it_by_name():
 def test_values_out_of_range_are_named(name, value):
     with pytest.raises(ValueError, match='beta2' if name == 'betas' else name):
         MuonWithAdam([torch.zeros(2, 2)], **{name: value})
+
+
+def test_biases_have_their_part_of_the_rate():
+    moved = []
+    for part in (1., 0.1):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3))
+        before = copy.deepcopy(network.state_dict())
+        optimizer = MuonWithAdam(network.parameters(), lr=1e-2, bias_lr_mult=part)
+        network(torch.ones(1, 1, 8, 8)).square().sum().backward()
+        optimizer.step()
+        moved.append({key: value - before[key] for key, value in network.state_dict().items()})
+    for key, move in moved[0].items():
+        torch.testing.assert_close(moved[1][key], move * (0.1 if key.endswith('bias') else 1))

@@ -40,6 +40,11 @@ class MuonWithAdam(Optimizer):
         eps (float): Of Adam. Defaults to 1e-8.
         weight_decay (float): Decoupled, as AdamW's. Defaults to 0.
         ns_steps (int): Newton-Schulz iterations, 1 to 6. Defaults to 5.
+        bias_lr_mult (float): What part of the rate biases are trained at. Less
+            than 1 keeps the maps of a deep stack of ReLUs alive: a bias moved
+            too far silences its map for good. MMEngine's ``paramwise_cfg`` does
+            the same, but with a group, and slow calls, for each parameter.
+            Defaults to 1.
 
     Raises:
         ValueError: An argument is out of range.
@@ -52,8 +57,10 @@ class MuonWithAdam(Optimizer):
                  betas: tuple[float, float] = (0.9, 0.999),
                  eps: float = 1e-8,
                  weight_decay: float = 0.,
-                 ns_steps: int = 5):
-        for name, value in dict(lr=lr, eps=eps, weight_decay=weight_decay).items():
+                 ns_steps: int = 5,
+                 bias_lr_mult: float = 1.):
+        for name, value in dict(
+                lr=lr, eps=eps, weight_decay=weight_decay, bias_lr_mult=bias_lr_mult).items():
             if not value >= 0:
                 raise ValueError(f'{name}={value} must not be negative')
         for name, value in dict(momentum=momentum, beta1=betas[0], beta2=betas[1]).items():
@@ -64,7 +71,7 @@ class MuonWithAdam(Optimizer):
                              'where a gradient has nothing')
         super().__init__(params, dict(
             lr=lr, momentum=momentum, betas=tuple(betas), eps=eps, weight_decay=weight_decay,
-            ns_steps=ns_steps))
+            ns_steps=ns_steps, bias_lr_mult=bias_lr_mult))
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -85,7 +92,11 @@ class MuonWithAdam(Optimizer):
             if with_gradient and group['weight_decay']:
                 torch._foreach_mul_(with_gradient, 1 - group['lr'] * group['weight_decay'])
             self._step_muon([p for p in with_gradient if is_kernel(p)], group)
-            self._step_adam([p for p in with_gradient if not is_kernel(p)], group)
+            # A checkpoint of before has groups without it.
+            part = group.get('bias_lr_mult', 1.)
+            others = [p for p in with_gradient if not is_kernel(p)]
+            self._step_adam([p for p in others if p.dim() != 1], group, group['lr'])
+            self._step_adam([p for p in others if p.dim() == 1], group, group['lr'] * part)
         return loss
 
     def _step_muon(self, kernels: list[Tensor], group: dict) -> None:
@@ -110,11 +121,11 @@ class MuonWithAdam(Optimizer):
         torch._foreach_lerp_(momenta, gradients, 1 - momentum)
         return torch._foreach_lerp(gradients, momenta, momentum)
 
-    def _step_adam(self, params: list[Tensor], group: dict) -> None:
+    def _step_adam(self, params: list[Tensor], group: dict, lr: float | Tensor) -> None:
         if not params:
             return
         # Such a rate is a CUDA graph's, which is to count the steps itself.
-        in_graph = isinstance(group['lr'], Tensor) and group['lr'].is_cuda
+        in_graph = isinstance(lr, Tensor) and lr.is_cuda
         for p in params:
             state = self.state[p]
             if not state:
@@ -132,7 +143,7 @@ class MuonWithAdam(Optimizer):
             [],
             [state['step'] for state in states],
             capturable=in_graph,
-            amsgrad=False, beta1=group['betas'][0], beta2=group['betas'][1], lr=group['lr'],
+            amsgrad=False, beta1=group['betas'][0], beta2=group['betas'][1], lr=lr,
             weight_decay=0, eps=group['eps'], maximize=False)
 
 

@@ -80,10 +80,10 @@ class GraphedTrainLoop(ResumableIterTrainLoop):
         drawn = self.batch_size * steps_per_iter
         IterBasedTrainLoop.__init__(
             self, runner, NotStarted(dataset, max(1, len(dataset) // drawn)), **kwargs)
-        images = map(dataset.image, range(len(dataset)))
+        images = map(dataset.images if dataset.shares else dataset.image, range(len(dataset)))
         self.patches = ResidentPatches(
             (image for image in images if image is not None), pair.scale,
-            pair.gt_patch_size, next(runner.model.parameters()).device, turns)
+            pair.gt_patch_size, next(runner.model.parameters()).device, turns, dataset.shares)
 
     def _start(self) -> Iterator:
         settings = self.runner.cfg.get('compile')

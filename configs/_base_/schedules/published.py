@@ -1,0 +1,30 @@
+# How the networks of srdensenet_x4.py, _x3.py and _x2.py are trained: Muon, mixed precision, warm-up,
+# a learning rate that falls in a line, clipped gradients, averages of the weights. On one GPU a step
+# is a CUDA graph; on a CPU the same steps are taken one by one.
+# An iteration is 10 steps. A recipe with another number of them repeats param_scheduler.
+max_iters = 10_000
+steps_per_iter = 10
+warmup_iters = 50
+
+train_cfg = dict(
+    type='GraphedTrainLoop', steps_per_iter=steps_per_iter, max_iters=max_iters, val_interval=500)
+optim_wrapper = dict(
+    constructor='DefaultOptimWrapperConstructor',
+    type='AutocastOptimWrapper',
+    dtype='auto',
+    # Biases at the full rate silence maps for good: DeadMapsHook shows it.
+    optimizer=dict(type='MuonWithAdam', lr=1e-3, bias_lr_mult=0.1),
+    clip_grad=dict(max_norm=1.0))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=warmup_iters),
+    dict(type='LinearLR', start_factor=1.0, end_factor=0.002, by_epoch=False, begin=warmup_iters,
+         end=max_iters),
+]
+# For custom_hooks = [_base_.ema]: over 500 steps.
+ema = dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-2)
+
+# What they are trained on, and taught by: docs/training_data.md.
+batch_size = 64
+train_folders = ['data/train/T91', 'data/train/BSD400', 'data/train/ImageNet1k-256',
+                 'data/train/HQ']
+teacher_share = 0.75

@@ -1,0 +1,39 @@
+r"""SRDenseNet_All x2, from the published x4 weights to the published x2 file.
+
+    python tools/make_teacher_targets.py TEACHER ... --data data/train/T91 data/train/BSD400 \
+        data/train/ImageNet1k-256 data/train/HQ --out data/teachers/x2
+    python tools/train.py configs/srdensenet_x2.py
+
+See srdensenet_x4.py for the teachers, and for training without them.
+"""
+_base_ = [
+    '_base_/runtime.py',
+    '_base_/models/srdensenet_x4.py',
+    '_base_/datasets/hr_folders_x2.py',
+    '_base_/schedules/published.py',
+]
+model = dict(generator=dict(upscale_factor=2))
+# The second of its two deconvolutions has no place here.
+load_from = 'checkpoints/srdensenet_x4-8c43b9a8.pth'
+
+gt_patch_size = 64
+train_dataloader = dict(
+    batch_size=_base_.batch_size,
+    dataset=dict(
+        data_root=_base_.train_folders,
+        on_bad_image='skip',
+        min_size=gt_patch_size,
+        teachers=[dict(folder='data/teachers/x2', share=_base_.teacher_share)],
+        pipeline=[
+            dict(type='RandomPatchPair', scale=2, gt_patch_size=gt_patch_size),
+            *_base_.train_pipeline[1:],
+        ]))
+custom_hooks = [_base_.ema]
+default_hooks = dict(
+    checkpoint=dict(interval=250, max_keep_ckpts=2), logger=dict(interval=50))
+env_cfg = dict(cudnn_benchmark=True)
+
+max_iters = 3000
+train_cfg = dict(max_iters=max_iters)
+param_scheduler = [
+    _base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]

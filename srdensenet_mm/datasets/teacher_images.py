@@ -1,0 +1,145 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""What teachers make of the training images: found again by the pixels they belong to.
+
+A teacher is a better network. It upscales the LR of each training image once,
+and a student learns from its output beside HR, or in place of it. An output
+bears a checksum of the HR image in its name. So it is found wherever the image
+lies, in each size of ``shrink`` by itself, and never where the image is another
+one by now.
+"""
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.files import atomic_write
+from srdensenet_mm.images.reading import read_rgb
+
+# In the folder, beside the images: who made them.
+_FACTS = 'teacher.json'
+# File systems take names of 255 bytes.
+_LONGEST_STEM = 120
+_HOW_TO_MAKE = 'python tools/make_teacher_targets.py TEACHER --data FOLDERS --out {}'
+
+
+def in_size(image: np.ndarray, size: float) -> np.ndarray:
+    """An image as it serves in a size of ``shrink``: an average of areas.
+
+    Args:
+        image (np.ndarray): uint8, shape (H, W, 3).
+        size (float): More than 0 and at most 1, of its sides.
+    """
+    if size == 1:
+        return image
+    height, width = (max(1, round(side * size)) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+class TeacherImages:
+    """A folder of a teacher's outputs, an 8-bit RGB PNG for each training image.
+
+    Args:
+        folder (str | Path): As ``tools/make_teacher_targets.py`` has made it.
+
+    Attributes:
+        scale (int): The upscaling factor.
+
+    Raises:
+        UserError: It is no such folder.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        try:
+            facts = json.loads((self.folder / _FACTS).read_text(encoding='utf-8'))
+            self.scale = int(facts['scale'])
+        except FileNotFoundError:
+            raise UserError(f'{self.folder}: is no folder of teacher images, it has no {_FACTS}: '
+                            f'make it with {_HOW_TO_MAKE.format(self.folder)}') from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f'{self.folder / _FACTS}: cannot be read ({error})') from error
+        self.facts = facts
+
+    @classmethod
+    def create(cls, folder: str | Path, **facts) -> 'TeacherImages':
+        """Begin a folder, or go on with one that was begun with the same facts.
+
+        Args:
+            folder (str | Path): Made where missing.
+            **facts: What the outputs depend on, ``scale`` among them; of types
+                that JSON has.
+
+        Raises:
+            UserError: It holds outputs made in another way, or cannot be
+                written to.
+        """
+        path = Path(folder) / _FACTS
+        if not path.exists():
+            with atomic_write(path) as temporary:
+                temporary.write_text(json.dumps(facts, indent=2) + '\n', encoding='utf-8')
+        found = cls(folder)
+        for name, value in facts.items():
+            if found.facts.get(name) != value:
+                raise UserError(f'{path}: the images here were made with {name}='
+                                f'{found.facts.get(name)!r}, not {value!r}: name another folder')
+        return found
+
+    def path(self, image: np.ndarray, source: str | Path) -> Path:
+        """Where the output for an image is, or belongs.
+
+        Args:
+            image (np.ndarray): The HR image in its size, uint8 RGB, (H, W, 3).
+            source (str | Path): Its file, for the name.
+        """
+        return self.folder / f'{self._beginning(source)}{_checksum(image)}.png'
+
+    def read(self, image: np.ndarray, source: str | Path) -> np.ndarray:
+        """The teacher's output for an image.
+
+        Args:
+            image (np.ndarray): The HR image in its size, uint8 RGB, (H, W, 3).
+            source (str | Path): Its file.
+
+        Returns:
+            np.ndarray: uint8 RGB, read-only, shape (H, W, 3) but for the rows
+            and columns beyond a multiple of the scale.
+
+        Raises:
+            UserError: It is missing, damaged or stale: made of another image.
+        """
+        path = self.path(image, source)
+        height, width = (side // self.scale * self.scale for side in image.shape[:2])
+        if not path.exists():
+            beginning = self._beginning(source)
+            others = any(one.startswith(beginning) for one in _names(self.folder))
+            reason = ('holds only stale images of this name, made of other pixels or in another '
+                      'size' if others else 'holds no teacher image of it')
+            raise UserError(f'{source} ({image.shape[1]}x{image.shape[0]}): {self.folder} '
+                            f'{reason}; make what is missing, with the same --shrink, by '
+                            f'{_HOW_TO_MAKE.format(self.folder)}')
+        found = read_rgb(path)
+        if found.shape[:2] != (height, width):
+            raise UserError(f'{path}: {found.shape[1]}x{found.shape[0]} pixels is not the size of '
+                            f'{source}, {width}x{height}: remove it and make it again')
+        found.flags.writeable = False
+        return found
+
+    def _beginning(self, source: str | Path) -> str:
+        return f'{Path(source).stem[:_LONGEST_STEM]}_x{self.scale}_'
+
+
+def _checksum(image: np.ndarray) -> str:
+    found = hashlib.blake2b(str(image.shape).encode(), digest_size=8)
+    found.update(np.ascontiguousarray(image))
+    return found.hexdigest()
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

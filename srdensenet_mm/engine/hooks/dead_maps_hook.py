@@ -1,0 +1,147 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Whether a network still computes with all of its maps."""
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+import torch.nn.functional as F
+from mmagic.registry import HOOKS
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from torch import Tensor, nn
+
+from srdensenet_mm.checkpoints.fitting import unwrapped
+from srdensenet_mm.models.colour import luma_of
+from srdensenet_mm.models.srdensenet import SRDenseNet
+
+# Patches are enough: a map that lives is not zero everywhere on several of them.
+_PATCHES = 8
+
+
+@HOOKS.register_module()
+class DeadMapsHook(Hook):
+    """Shows each block's share of dead maps, and warns when a block dies.
+
+    A map is dead where it is zero everywhere on a training batch. A deep stack
+    of ReLUs can silence its maps in the first hundreds of steps, for the loss
+    falls fastest that way. Dead maps get no gradient, so they stay dead: the
+    network then is a shallower one, and nothing else in the log shows it.
+
+    The shares of ``conv_first`` and of each block go to the log, to
+    ``scalars.json`` and to TensorBoard (``dead_maps/...``, 0..1). Looked at are
+    all SRDenseNets of the model that are trained. Of several processes the
+    first one looks, at its own batch. Training itself stays the same to the
+    bit: random numbers, modes and the batch are left as they were.
+
+    Args:
+        interval (int): Look every so many iterations, and after the first one.
+            It takes about a third of a training step. Defaults to 100.
+        warn_at (float): Warn when the share of dead maps in a block, or in
+            ``conv_first``, comes to this. Defaults to 0.8.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, interval: int = 100, warn_at: float = 0.8):
+        self.interval = interval
+        self.warn_at = warn_at
+        self._looked = False
+        self._dead: set[str] = set()
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Look at the networks, when it is time."""
+        due = self.every_n_train_iters(runner, self.interval) or not self._looked
+        if not due or not is_main_process():
+            return
+        self._looked = True
+        model = unwrapped(runner.model)
+        networks = {name: module for name, module in model.named_modules()
+                    if isinstance(module, SRDenseNet) and any(
+                        weight.requires_grad for weight in module.parameters())}
+        if not networks:
+            return
+        with _random_numbers_kept():
+            inputs = _inputs(runner, model, data_batch)
+            for name, network in networks.items():
+                self._show(runner, name if len(networks) > 1 else '', dead_maps(network, inputs))
+
+    def _show(self, runner, network: str, shares: dict[str, float]) -> None:
+        prefix = f'{network}.' if network else ''
+        shares = {f'{prefix}{part}': share for part, share in shares.items()}
+        runner.logger.info('Dead maps: ' + ', '.join(
+            f'{part} {share:.0%}' for part, share in shares.items()))
+        runner.visualizer.add_scalars(
+            {f'dead_maps/{part}': share for part, share in shares.items()}, step=runner.iter + 1)
+        dead = {part for part, share in shares.items() if share >= self.warn_at}
+        for part in shares:
+            if part in dead - self._dead:
+                runner.logger.warning(
+                    f'{part} is dead: {shares[part]:.0%} of its maps are zero everywhere on a '
+                    f'batch at iteration {runner.iter + 1}, and stay so. Begin again with a '
+                    'longer warm-up or a lower learning rate, and biases at a tenth of it '
+                    '(optim_wrapper.paramwise_cfg.bias_lr_mult=0.1)')
+        self._dead = self._dead - shares.keys() | dead
+
+
+@torch.no_grad()
+def dead_maps(network: SRDenseNet, inputs: Tensor) -> dict[str, float]:
+    """The share of maps that are zero everywhere on a batch.
+
+    Args:
+        network (SRDenseNet): Stays as it is.
+        inputs (Tensor): Shape (N, 3, H, W), or (N, C, H, W) as the network reads
+            it; float, 0..1. A network of one channel is given luma.
+
+    Returns:
+        Dict[str, float]: ``conv_first`` (behind its ReLU), ``blocks.0``,
+        ``blocks.1``, ...: 0..1.
+    """
+    shares = {}
+
+    def look(part: str, maps: Tensor) -> None:
+        alive = (maps != 0).any(dim=3).any(dim=2).any(dim=0)
+        shares[part] = 1 - float(alive.float().mean())
+
+    if network.conv_first.in_channels == 1 and inputs.size(1) != 1:
+        inputs = luma_of(inputs)
+    with ExitStack() as stack:
+        # Hooks have the network take its plain form, for this one call.
+        hooked = network.conv_first.register_forward_hook(
+            lambda module, args, out: look('conv_first', F.relu(out)))
+        stack.callback(hooked.remove)
+        for number, block in enumerate(network.blocks):
+            hooked = block.register_forward_hook(
+                lambda module, args, out, number=number: look(f'blocks.{number}', out))
+            stack.callback(hooked.remove)
+        stack.enter_context(_evaluating(network))
+        network(inputs)
+    return shares
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+def _inputs(runner, model: nn.Module, data_batch) -> Tensor:
+    """What the networks read of a batch, or of patches drawn where the loop draws its own."""
+    if data_batch is None:
+        images = list(runner.train_loop.patches.draw(_PATCHES)[0])
+    else:
+        images = list(data_batch['inputs'][:_PATCHES])
+    images = [image for image in images if image.shape == images[0].shape]
+    found = model.data_preprocessor(dict(inputs=images), training=False)['inputs']
+    return torch.stack(list(found)).float()

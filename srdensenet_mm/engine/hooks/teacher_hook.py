@@ -1,0 +1,107 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""A teacher beside the network that it teaches."""
+import torch
+from mmagic.registry import HOOKS, MODELS
+from mmengine.hooks import Hook
+from torch import Tensor, nn
+
+from srdensenet_mm.checkpoints.fitting import check_fit
+from srdensenet_mm.checkpoints.reading import read_checkpoint
+from srdensenet_mm.errors import UserError
+from srdensenet_mm.models.colour import upscale_through_luma
+
+
+@HOOKS.register_module()
+class TeacherHook(Hook):
+    """Mixes a teacher's output into each batch's target, made on the fly.
+
+    For a GPU: a teacher costs about as much there as a step of the student. On
+    a CPU, ``tools/make_teacher_targets.py`` makes the outputs once. The teacher
+    sees the batch's LR patches, so edges lack what lies around them. It is no
+    part of the model: no checkpoint holds it. Several hooks teach one after
+    the other, each by its share of the mix so far.
+
+    Args:
+        network (dict): Config of a registered network, 3 -> 3 channels (RGB /
+            255) or 1 -> 1 (Y / 255), such as
+            ``dict(type='SpandrelNetwork', path=...)``.
+        share (float): What part of the target its output is, above 0 and at
+            most 1. HR has the rest.
+        checkpoint (str, optional): The weights, where ``network`` does not
+            bring them.
+        dtype (str): ``'fp32'``, or ``'bf16'``, which halves the time on a GPU.
+
+    Raises:
+        UserError: An argument has no such value; or, when training begins, the
+            network cannot be built, or does not upscale as the student does.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, network: dict, share: float, checkpoint: str | None = None,
+                 dtype: str = 'fp32'):
+        if not 0 < share <= 1:
+            raise UserError(f'TeacherHook: share={share} must be above 0 and at most 1')
+        if dtype not in ('fp32', 'bf16'):
+            raise UserError(f"TeacherHook: dtype={dtype!r}: choose 'fp32' or 'bf16'")
+        self.network_cfg, self.share = network, share
+        self.checkpoint, self.dtype = checkpoint, dtype
+
+    def before_train(self, runner) -> None:
+        """Build the teacher where the student is."""
+        self.device = next(runner.model.parameters()).device
+        network = MODELS.build(self.network_cfg)
+        if self.checkpoint is not None:
+            weights = read_checkpoint(self.checkpoint).weights
+            check_fit(network.state_dict(), weights, self.checkpoint)
+            network.load_state_dict(weights)
+        self.network = network.to(self.device).eval().requires_grad_(False)
+        self.on_luma = _channels(network) == 1
+        patches = getattr(runner.train_loop, 'patches', None)
+        if patches is not None:  # a loop that draws its own
+            draw = patches.draw
+
+            def draw_taught(count: int) -> tuple[Tensor, Tensor]:
+                low, high = draw(count)
+                return low, self.mix(low, high)
+
+            patches.draw = draw_taught
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Mix the target of a data loader's batch."""
+        if data_batch is None:
+            return
+        samples = data_batch['data_samples']
+        low = torch.stack(list(data_batch['inputs'])).to(self.device)
+        high = torch.stack([sample.gt_img for sample in samples]).to(self.device)
+        for sample, target in zip(samples, self.mix(low, high), strict=True):
+            sample.set_tensor_data(dict(gt_img=target))
+
+    @torch.no_grad()
+    def mix(self, low: Tensor, high: Tensor) -> Tensor:
+        """The mixed target.
+
+        Args:
+            low (Tensor): LR, shape (N, 3, H, W), RGB, 0..255.
+            high (Tensor): HR, or a mix, shape (N, 3, s*H, s*W), RGB, 0..255.
+
+        Returns:
+            Tensor: float32, like ``high``.
+        """
+        low = low.float() / 255
+        with torch.autocast(low.device.type, torch.bfloat16, enabled=self.dtype == 'bf16'):
+            taught = (upscale_through_luma(self.network, low) if self.on_luma
+                      else self.network(low)).float()
+        if taught.shape != high.shape:
+            raise UserError(f'TeacherHook: {type(self.network).__name__} makes {taught.shape[-1]} '
+                            f'pixels of {low.shape[-1]}, the student is to make {high.shape[-1]}')
+        return (1 - self.share) * high.float() + self.share * 255 * taught.clamp(0, 1)
+
+
+def _channels(network: nn.Module) -> int:
+    """The channels that a network reads."""
+    known = getattr(network, 'in_channels', None)
+    if isinstance(known, int):
+        return known
+    return next((module.in_channels for module in network.modules()
+                 if isinstance(module, nn.Conv2d)), 3)

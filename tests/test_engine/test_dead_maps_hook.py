@@ -1,0 +1,97 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""Dead maps are counted as they are, said, and nothing else changes."""
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from plain_srdensenet import PlainSRDenseNet
+from tiny_training import tiny_config
+from torch import nn
+
+from srdensenet_mm.engine import DeadMapsHook
+from srdensenet_mm.engine.hooks.dead_maps_hook import dead_maps
+from srdensenet_mm.engine.running import load_config, train
+from srdensenet_mm.models import SRDenseNet
+
+SMALL = dict(upscale_factor=2, mid_channels=8, num_blocks=3, num_layers=2, growth_rate=4,
+             bottleneck_channels=4)
+
+
+def network_with_dead_maps(level: str) -> SRDenseNet:
+    """One map of ``conv_first`` and the second layer of the second block never answer."""
+    torch.manual_seed(0)
+    network = SRDenseNet(**SMALL, feature_level=level)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.3)
+                nn.init.constant_(module.bias, 0.3)
+        for layer, maps in ((network.conv_first, slice(3, 4)),
+                            (network.blocks[1].layers[1], slice(None))):
+            layer.weight[maps] = 0
+            layer.bias[maps] = -1
+    return network
+
+
+@pytest.mark.parametrize('level', ['all', 'hl', 'h'])
+def test_the_shares_are_those_of_the_plain_network(level):
+    network = network_with_dead_maps(level).train()
+    images = torch.rand(2, 1, 8, 8)
+    shares = dead_maps(network, images)
+    plain, seen = PlainSRDenseNet(**SMALL, feature_level=level), {}
+    plain.load_state_dict(network.state_dict())
+    plain.conv_first.register_forward_hook(
+        lambda module, args, out: seen.update(conv_first=out.relu()))
+    for number, block in enumerate(plain.blocks):
+        block.register_forward_hook(
+            lambda module, args, out, number=number: seen.update({f'blocks.{number}': out}))
+    plain(images)
+    assert shares == pytest.approx(
+        {part: float((maps.amax((0, 2, 3)) == 0).float().mean()) for part, maps in seen.items()})
+    assert shares['conv_first'] >= 1 / 8 and shares['blocks.1'] >= 0.5
+    # Colour images go to a network on luma as their luma.
+    assert dead_maps(network, images.expand(-1, 3, -1, -1)) == dead_maps(
+        network, (16 + 219 * images) / 255)
+    assert network.training and not any(
+        module._forward_hooks for module in network.modules())
+
+
+def test_a_network_of_a_gan_is_named_and_a_death_is_said_once(caplog):
+    model = nn.ModuleDict(dict(generator=network_with_dead_maps('all'), other=nn.Identity()))
+    model.data_preprocessor = lambda data, training: data
+    model.generator_ema = network_with_dead_maps('all').requires_grad_(False)
+    scalars = []
+    logger = logging.getLogger('test_dead_maps')
+    runner = SimpleNamespace(
+        model=model, iter=0, logger=logger, visualizer=SimpleNamespace(
+            add_scalars=lambda values, step: scalars.append((step, values))))
+    hook = DeadMapsHook(interval=5, warn_at=0.5)
+    batch = dict(inputs=[torch.rand(1, 8, 8), torch.rand(1, 8, 8)])
+    with caplog.at_level(logging.WARNING, logger='test_dead_maps'):
+        for runner.iter in range(10):
+            hook.after_train_iter(runner, runner.iter, batch)
+    assert [step for step, _ in scalars] == [1, 5, 10]
+    assert scalars[0][1].keys() == {f'dead_maps/{part}' for part in (
+        'conv_first', 'blocks.0', 'blocks.1', 'blocks.2')}
+    warned = [record.getMessage() for record in caplog.records]
+    assert sum('blocks.1 is dead' in line and 'iteration 1,' in line for line in warned) == 1
+    assert not any('at iteration 5' in line or 'at iteration 10' in line for line in warned)
+
+
+def test_a_training_stays_the_same_to_the_bit(tmp_path):
+    losses = {}
+    for name, hooks in dict(without=(), with_it=[dict(
+            type='mmagic.DeadMapsHook', interval=2)]).items():
+        folder = tmp_path / name
+        folder.mkdir()
+        cfg = load_config(
+            str(tiny_config(folder, max_iters=6, interval=6, num_workers=0, more_hooks=hooks)),
+            work_dir=str(folder / 'work'))
+        train(cfg)
+        losses[name] = (folder / 'losses.txt.0').read_text()
+    assert losses['with_it'] == losses['without']
+    scalars = [json.loads(line) for file in (tmp_path / 'with_it').rglob('scalars.json')
+               for line in file.read_text().splitlines()]
+    assert [entry['step'] for entry in scalars if 'dead_maps/conv_first' in entry] == [1, 2, 4, 6]
