@@ -89,6 +89,7 @@ def test_a_training_stays_the_same_to_the_bit(tmp_path):
         cfg = load_config(
             str(tiny_config(folder, max_iters=6, interval=6, num_workers=0, more_hooks=hooks)),
             work_dir=str(folder / 'work'))
+        cfg.experiment_name = f'dead_maps_{name}'  # else the second's, and one within it is shared
         train(cfg)
         losses[name] = (folder / 'losses.txt.0').read_text()
     assert losses['with_it'] == losses['without']

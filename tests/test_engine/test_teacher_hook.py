@@ -40,7 +40,7 @@ def images(*sides):
 @pytest.fixture
 def repeats():
     MODELS.register_module(name='Repeats', module=Repeats, force=True)
-    yield dict(type='Repeats')
+    yield dict(type='mmagic.Repeats')  # whatever scope a training before has left
     MODELS.module_dict.pop('Repeats')
 
 
@@ -59,7 +59,7 @@ def test_batches_and_drawn_patches_get_the_mix(repeats):
 
 def test_a_teacher_on_luma_brings_its_luma(tmp_path):
     path = str(write_checkpoint(tmp_path / 'teacher.pth', seed=3))
-    hook = TeacherHook(dict(type='SRDenseNet', **SMALL), share=1, checkpoint=path)
+    hook = TeacherHook(dict(type='mmagic.SRDenseNet', **SMALL), share=1, checkpoint=path)
     started(hook)
     network = SRDenseNet(**SMALL)
     network.load_state_dict({

@@ -1,6 +1,6 @@
-# How the networks of srdensenet_x4.py, _x3.py and _x2.py are trained: Muon, mixed precision, warm-up,
-# a learning rate that falls in a line, clipped gradients, averages of the weights. On one GPU a step
-# is a CUDA graph; on a CPU the same steps are taken one by one.
+# How srdensenet_x4.py, _x3.py and _x2.py train: Muon, mixed precision, warm-up, a learning rate
+# that falls in a line, clipped gradients, averages of the weights. On one GPU a step is a CUDA
+# graph. On a CPU the same steps are taken one by one.
 # An iteration is 10 steps. A recipe with another number of them repeats param_scheduler.
 max_iters = 10_000
 steps_per_iter = 10
