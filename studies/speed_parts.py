@@ -39,6 +39,7 @@ FORMS = {
     'ours, onnxruntime fp32': ('onnxruntime', 'fp32'),
     'ours, OpenVINO fp32': ('openvino', 'fp32'),
     'ours, OpenVINO bf16': ('openvino', 'bf16'),
+    'ours, OpenVINO int8': ('openvino', 'int8'),
 }
 # What torch computes in here; it would emulate bf16 elsewhere, many times slower.
 DTYPES = ('fp32', 'bf16') if cpu_has_bf16() else ('fp32', )

@@ -18,7 +18,7 @@ def parse_args() -> argparse.Namespace:
                         help="version of ONNX's operators, 13 to 20 (default: 17)")
     parser.add_argument(
         '--pictures', nargs='+', default=[], metavar='FILE_OR_FOLDER',
-        help='images of the kind that is to be upscaled, from which int8 learns its ranges')
+        help='HR images that int8 is judged by: how much PSNR it loses on them')
     return parser.parse_args()
 
 

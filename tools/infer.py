@@ -25,7 +25,9 @@ def parse_args() -> argparse.Namespace:
         '--max-memory', type=float, metavar='GIB', help='memory to use at most for an image '
         '(default: 1.8 GiB and the image on a CPU, with the other backends, which need several '
         'times as much, half of what is free; three quarters of it on a GPU)')
-    parser.add_argument('--dtype', choices=['fp32', 'bf16', 'fp16'], default='fp32')
+    parser.add_argument('--dtype', choices=['fp32', 'bf16', 'fp16', 'int8'],
+                        default='fp32', help='what the network computes in; int8 with --backend '
+                        'openvino (default: fp32)')
     parser.add_argument(
         '--self-ensemble', action='store_true',
         help='average over eight flips and rotations: better, eight times slower')

@@ -1,6 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Whether an exported model does what the network does."""
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -58,18 +58,31 @@ def largest_difference(model: bytes,
     session = make_session(model)
     return largest_difference_of(
         lambda inputs: torch.from_numpy(session.run(None, {INPUT: inputs.numpy()})[0]),
-        network, sizes)
+        network, noise(channels_of(network), sizes))
 
 
-def largest_difference_of(run: Callable[[Tensor], Tensor],
-                          network: nn.Module,
-                          sizes: Sequence[tuple[int, int, int]] = CHECKED_SIZES) -> float:
-    """:func:`largest_difference` of any other way to run a network, taking and giving tensors."""
+def noise(channels: int,
+          sizes: Sequence[tuple[int, int, int]] = CHECKED_SIZES) -> Iterator[Tensor]:
+    """Random inputs in 0..1, float32, of the sizes (N, H, W)."""
     generator = torch.Generator().manual_seed(0)
-    worst = 0.
     for n, height, width in sizes:
-        inputs = torch.rand(n, channels_of(network), height, width, generator=generator,
-                            dtype=torch.float32)
+        yield torch.rand(n, channels, height, width, generator=generator, dtype=torch.float32)
+
+
+def largest_difference_of(run: Callable[[Tensor], Tensor], network: nn.Module,
+                          batches: Iterable[Tensor]) -> float:
+    """:func:`largest_difference` of any other way to run a network, on any inputs.
+
+    Args:
+        run (Callable): Takes and gives tensors as the network does.
+        network (nn.Module): The network.
+        batches (Iterable[Tensor]): Inputs, each (N, C, H, W), float32.
+
+    Returns:
+        float: As of :func:`largest_difference`.
+    """
+    worst = 0.
+    for inputs in batches:
         with torch.no_grad():
             expected = network(inputs)
         found = run(inputs)
@@ -80,26 +93,33 @@ def largest_difference_of(run: Callable[[Tensor], Tensor],
     return worst
 
 
-def agreement(model: bytes, network: nn.Module, batches: Sequence[np.ndarray]) -> float:
-    """PSNR between an exported model's output and the network's.
+def psnr_loss(model: bytes, network: nn.Module,
+              pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """How much PSNR to the truth an exported model loses.
 
     Args:
         model (bytes): The serialised model.
         network (nn.Module): The network that it was made from.
-        batches (Sequence[np.ndarray]): Inputs, each (N, C, H, W), float32.
+        pairs (Sequence[tuple]): LR, shape (1, C, h, w), and the truth, shape
+            (1, C, s*h, s*w); float32, 0..1.
 
     Returns:
-        float: dB, of the mean squared error over all outputs; the peak is 1,
-        or the output's largest magnitude where that is more (an untrained
-        network's is).
+        float: dB, the mean over all pairs; below 0 where the model is the
+        better one. s pixels of border do not count.
     """
     session = make_session(model)
-    total, count, peak = 0., 0, 1.
-    for batch in batches:
+    lost = []
+    for low, high in pairs:
         with torch.no_grad():
-            expected = network(torch.from_numpy(batch)).numpy()
-        difference = session.run(None, {INPUT: batch})[0] - expected
-        total += float(np.square(difference, dtype=np.float64).sum())
-        count += difference.size
-        peak = max(peak, float(np.abs(expected).max()))
-    return float('inf') if total == 0 else 10 * float(np.log10(peak**2 * count / total))
+            expected = network(torch.from_numpy(low)).numpy()
+        border = high.shape[-1] // low.shape[-1]
+        lost.append(_psnr(expected, high, border)
+                    - _psnr(session.run(None, {INPUT: low})[0], high, border))
+    return float(np.mean(lost))
+
+
+def _psnr(image: np.ndarray, truth: np.ndarray, border: int) -> float:
+    """dB of values in 0..1."""
+    error = (image.clip(0, 1) - truth)[..., border:-border, border:-border]
+    # An error far below a rounding to 8 bits keeps two equal images comparable.
+    return -10 * float(np.log10(np.square(error, dtype=np.float64).mean() + 1e-9))

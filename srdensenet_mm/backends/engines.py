@@ -14,6 +14,7 @@ from srdensenet_mm.errors import UserError
 
 from .autocast import Autocast
 from .probing import channels_of
+from .quantization import dead_leaves, to_int8
 
 Backend = Callable[[Tensor], Tensor]
 
@@ -23,12 +24,12 @@ DTYPES = {
     # Its CPU kernels know neither of the short types: it would convert the
     # values back before each operation.
     'onnxruntime': ('fp32', ),
-    'openvino': ('fp32', 'bf16', 'fp16'),
+    'openvino': ('fp32', 'bf16', 'fp16', 'int8'),
 }
 
 # The largest difference to torch, in parts of the largest value. A constant that should be
 # computed shows by more.
-_TOLERANCES = {'fp32': 1e-3, 'bf16': 0.1, 'fp16': 2e-2}
+_TOLERANCES = {'fp32': 1e-3, 'bf16': 0.1, 'fp16': 2e-2, 'int8': 0.1}
 
 # How the engines say that there is not enough.
 _LACK_OF_MEMORY = ('bad_alloc', 'ailed to allocate memory')
@@ -46,9 +47,10 @@ def make_backend(network: nn.Module,
     Args:
         network (nn.Module): (N, C, H, W) -> (N, C', s*H, s*W), float32.
         name (str): ``'torch'``, ``'onnxruntime'`` or ``'openvino'``.
-        dtype (str): What it computes in: ``'fp32'``, ``'bf16'`` or ``'fp16'``;
-            onnxruntime only does ``'fp32'``, the others the short types where
-            the CPU has instructions for them. Defaults to ``'fp32'``.
+        dtype (str): What it computes in. onnxruntime only does ``'fp32'``, the
+            others ``'bf16'`` and ``'fp16'`` too where the CPU has instructions
+            for them. OpenVINO does ``'int8'`` on any CPU: its convolutions, see
+            :func:`~.quantization.to_int8`. Defaults to ``'fp32'``.
         keep_memory (bool): Whether onnxruntime keeps memory for the next call.
             It then takes up to twice what it needs, for a little less time.
             Nothing to the others. Defaults to True.
@@ -82,12 +84,21 @@ def make_backend(network: nn.Module,
 
 def _compare(run: Backend, network: nn.Module, name: str, dtype: str) -> None:
     """Refuse a graph into which tracing has written what it should compute."""
-    from .agreement import largest_difference_of
-    difference = largest_difference_of(run, network)
+    from .agreement import largest_difference_of, noise
+    channels = channels_of(network)
+    # In 8 bits, the ranges of maps are those of images, which noise exceeds.
+    inputs = _crops(dead_leaves(2, channels, seed=1)) if dtype == 'int8' else noise(channels)
+    difference = largest_difference_of(run, network, inputs)
     if not difference <= _TOLERANCES[dtype]:
         raise UserError(
             f'backend={name}: computes something else than {type(network).__name__} in torch (up '
             f'to {difference:.2g} off, of values up to 1), so it cannot be used for this network')
+
+
+def _crops(images: list[np.ndarray]) -> list[Tensor]:
+    """Two batches, of another number and other sides."""
+    both = torch.from_numpy(np.concatenate(images))
+    return [both[:1, :, :20, :31], both[:, :, 30:63, :18]]
 
 
 def _make_torch(network: nn.Module, dtype: str) -> Backend:
@@ -127,21 +138,23 @@ def _make_onnxruntime(network: nn.Module, keep_memory: bool) -> Backend:
 def _make_openvino(network: nn.Module, dtype: str) -> Backend:
     from srdensenet_mm.optional_packages import import_optional
 
-    from .onnx_graph import to_onnx
+    from .onnx_graph import folded, to_onnx
     from .split_input import in_parts, split_input
     openvino = import_optional('openvino')
     core = openvino.Core()
-    capability = dict(fp32='FP32', bf16='BF16', fp16='FP16')[dtype]
+    capability = dict(fp32='FP32', bf16='BF16', fp16='FP16', int8='INT8')[dtype]
     if capability not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
         raise UserError(f'dtype={dtype!r} is not supported by backend=openvino on this '
                         'CPU: choose fp32')
     model = to_onnx(network)
+    if dtype == 'int8':
+        model = to_int8(folded(model), dead_leaves(8, channels_of(network)))
     # OpenVINO rounds everything, the image too.
     split = split_input(model) if dtype == 'bf16' else None
     # Without the hint, OpenVINO takes bf16 for fp32 wherever it is faster.
     compiled = core.compile_model(
         core.read_model(split or model), 'CPU', {
-            'INFERENCE_PRECISION_HINT': dict(fp32='f32', bf16='bf16', fp16='f16')[dtype],
+            'INFERENCE_PRECISION_HINT': dict(bf16='bf16', fp16='f16').get(dtype, 'f32'),
             'PERFORMANCE_HINT': 'LATENCY',
             'INFERENCE_NUM_THREADS': torch.get_num_threads(),
         })

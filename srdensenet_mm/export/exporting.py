@@ -9,9 +9,10 @@ from pathlib import Path
 
 from mmengine import fileio
 
-from srdensenet_mm.backends.agreement import CHECKED_SIZES, agreement, largest_difference
+from srdensenet_mm.backends.agreement import CHECKED_SIZES, largest_difference, psnr_loss
 from srdensenet_mm.backends.onnx_graph import DEFAULT_OPSET, folded, to_onnx
 from srdensenet_mm.backends.probing import channels_of, find_scale
+from srdensenet_mm.backends.quantization import dead_leaves, to_int8
 from srdensenet_mm.checkpoints import load_network_with_meta
 from srdensenet_mm.checkpoints.normalization import normalization_in
 from srdensenet_mm.errors import UserError
@@ -19,18 +20,16 @@ from srdensenet_mm.files import atomic_write
 from srdensenet_mm.optional_packages import import_optional
 from srdensenet_mm.version import __version__
 
-from .calibration import lr_batches
 from .forms import graph_form
-from .quantization import to_fp16, to_int8
+from .half_precision import to_fp16
+from .judging import image_pairs
 
 DTYPES = ('fp32', 'fp16', 'int8')
 # The largest difference to torch that is allowed, in 0..1. Half precision has
 # 11 bits, and errors add up over the layers.
 TOLERANCES = {'fp32': 1e-5, 'fp16': 1e-2}
-# PSNR between the int8 model's output and the network's, dB. At 45 dB, the
-# PSNR to the truth of a network that has 32 dB falls by 0.2 dB where the two
-# errors have nothing to do with one another.
-MIN_AGREEMENT = 45.
+# PSNR to the truth that int8 may cost, dB.
+MAX_LOSS = 0.05
 
 
 @dataclass(frozen=True)
@@ -44,15 +43,15 @@ class ExportReport:
         difference (float, optional): The largest difference to torch on random
             inputs, in 0..1; None with int8.
         tolerance (float, optional): What it had to stay below.
-        agreement (float, optional): PSNR between the int8 model's output and
-            the network's on images, dB; None otherwise.
+        loss (float, optional): PSNR that the int8 model loses on the images,
+            dB; None otherwise.
     """
     path: Path
     num_bytes: int
     metadata: dict[str, str]
     difference: float | None = None
     tolerance: float | None = None
-    agreement: float | None = None
+    loss: float | None = None
 
     def __str__(self) -> str:
         what = self.metadata
@@ -62,9 +61,9 @@ class ExportReport:
             sizes = ' and '.join(f'{n}x{height}x{width}' for n, height, width in CHECKED_SIZES)
             lines.append(f'onnxruntime and torch differ by {self.difference:.2g} at most on '
                          f'{sizes} (allowed: {self.tolerance:.0e})')
-        if self.agreement is not None:
-            lines.append(f'onnxruntime and torch agree to {self.agreement:.1f} dB on the images '
-                         f'(asked for: {MIN_AGREEMENT:.0f})')
+        if self.loss is not None:
+            lines.append(f'on the images it has {self.loss:.3f} dB of PSNR less than in fp32 '
+                         f'(allowed: {MAX_LOSS})')
         return '\n'.join(lines)
 
 
@@ -89,11 +88,12 @@ def export_checkpoint(source: str | Path,
             the conversion and the bicubic Cb and Cr inside. None is what the
             network works on. Defaults to None.
         dtype (str): ``'fp32'``; ``'fp16'``: half the size; ``'int8'``: the
-            convolutions in 8 bits, with ranges learnt from ``pictures``. Input
-            and output are float32 with all of them. Defaults to ``'fp32'``.
+            convolutions in 8 bits, judged by ``pictures``. Input and output
+            are float32 with all of them. Defaults to ``'fp32'``.
         opset (int): 13 to 20. Defaults to 17.
-        pictures (Sequence[str | Path]): Image files or folders of the kind
-            that is to be upscaled, two at least; for int8, and for it alone.
+        pictures (Sequence[str | Path]): Image files or folders, of high
+            resolution, that int8 is judged by: how much PSNR it loses on their
+            LR images. For int8, and for it alone.
 
     Returns:
         ExportReport: With the measured difference to torch.
@@ -110,10 +110,10 @@ def export_checkpoint(source: str | Path,
     if dtype not in DTYPES:
         raise UserError(f'dtype={dtype!r} is not supported: choose one of {", ".join(DTYPES)}')
     if dtype == 'int8' and not pictures:
-        raise UserError('dtype=int8: needs images of the kind that is to be upscaled, '
-                        'to learn the range of every map from')
+        raise UserError('dtype=int8: needs HR images (--pictures) to measure how much PSNR it '
+                        'loses')
     if dtype != 'int8' and pictures:
-        raise UserError(f'dtype={dtype}: learns nothing from images, leave them out')
+        raise UserError(f'dtype={dtype}: is not judged by images, leave them out')
     for package in ('onnx', 'onnxruntime'):
         import_optional(package)
     network, meta = load_network_with_meta(source)
@@ -139,17 +139,14 @@ def export_checkpoint(source: str | Path,
     model = folded(to_onnx(form, opset))
     measured = {}
     if dtype == 'int8':
-        batches = lr_batches(pictures, colour)
-        # Judged on images that the ranges were not learnt from.
-        model = to_int8(model, batches[::2])
+        pairs = image_pairs(pictures, colour, int(metadata['scale']))
+        model = to_int8(model, dead_leaves(8, channels_of(form)))
         if not math.isfinite(largest_difference(model, form)):
             raise UserError(f'{source}: its int8 model does not take images of every size')
-        measured['agreement'] = agreement(model, form, batches[1::2])
-        if not measured['agreement'] >= MIN_AGREEMENT:
-            raise UserError(
-                f'{source}: in int8 its output agrees with the network\'s to only '
-                f'{measured["agreement"]:.1f} dB (at least {MIN_AGREEMENT:.0f} are asked for): '
-                'choose fp32 or fp16')
+        measured['loss'] = psnr_loss(model, form, pairs)
+        if not measured['loss'] <= MAX_LOSS:
+            raise UserError(f'{source}: int8 loses {measured["loss"]:.3f} dB of PSNR on the images '
+                            f'(allowed: {MAX_LOSS}): choose fp32 or fp16')
     else:
         if dtype == 'fp16':
             model = to_fp16(model)

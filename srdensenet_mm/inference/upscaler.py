@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srdensenet_mm.backends.autocast import DTYPES, Autocast
+from srdensenet_mm.backends.autocast import Autocast
 from srdensenet_mm.backends.engines import DTYPES as BACKENDS
 from srdensenet_mm.backends.engines import make_backend
 from srdensenet_mm.compat import return_freed_memory
@@ -46,7 +46,8 @@ class Upscaler:
         device (str | torch.device, optional): Defaults to a GPU where there is
             one.
         dtype (str): ``'fp32'``, ``'bf16'`` or ``'fp16'``, what the network
-            computes in. On a CPU without bf16 arithmetic, torch takes fp32 for
+            computes in; ``'int8'`` with OpenVINO, the fast type on CPUs without
+            bf16. On a CPU without bf16 arithmetic, torch takes fp32 for
             bf16, with a warning: it is the faster there. Defaults to
             ``'fp32'``.
         tile (int, optional): 0 takes the whole image at once, N tiles of N
@@ -92,8 +93,8 @@ class Upscaler:
                  self_ensemble: bool = False,
                  backend: str = 'torch',
                  config: str | Path | None = None):
-        _check_choice('dtype', dtype, DTYPES)
         _check_choice('backend', backend, BACKENDS)
+        _check_choice(f'backend={backend}, dtype', dtype, BACKENDS[backend])
         _check_lr_pixels('tile', tile)
         _check_lr_pixels('overlap', overlap)
         if max_memory is not None and not (_is_number(max_memory) and 0 < max_memory < math.inf):

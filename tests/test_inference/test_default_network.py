@@ -1,13 +1,17 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What is promised of the default network at its real size: quality in bf16, and memory."""
+"""What is promised of the default network at its real size: quality in fewer bits, and memory."""
 import sys
 from pathlib import Path
 
 import pytest
 
+from srdensenet_mm.backends.agreement import psnr_loss
+from srdensenet_mm.backends.onnx_graph import folded, to_onnx
+from srdensenet_mm.backends.quantization import dead_leaves, to_int8
 from srdensenet_mm.benchmark.peak_memory import run_fresh
 from srdensenet_mm.checkpoints import load_network
 from srdensenet_mm.device import cpu_has_bf16
+from srdensenet_mm.export.judging import image_pairs
 from srdensenet_mm.inference import memory
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +27,18 @@ def test_bf16_scores_as_fp32_does():
         load_network(checkpoint), names=['ours, fp32', 'ours, bf16']).values()
     assert bf16 != fp32
     assert abs(bf16 - fp32) < 0.01
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_int8_loses_little(scale):
+    """The published weights, on the middle of Set5's images, in onnxruntime."""
+    pytest.importorskip('onnxruntime')
+    checkpoint, = (ROOT / 'checkpoints').glob(f'srdensenet_x{scale}-*.pth')
+    network = load_network(checkpoint)
+    pairs = image_pairs([ROOT / 'tests/data/Set5/HR'], 'y', scale)
+    assert psnr_loss(folded(to_onnx(network)), network, pairs) == pytest.approx(0, abs=1e-3)
+    int8 = to_int8(folded(to_onnx(network)), dead_leaves(8, 1))
+    assert 0 != psnr_loss(int8, network, pairs) < 0.05
 
 
 @pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='needs Linux')
