@@ -186,7 +186,7 @@ def test_the_loss_in_int8_is_that_of_psnr(make_checkpoint, tmp_path, pictures):
     report = export_checkpoint(checkpoint, target, dtype='int8', pictures=[pictures])
     net, lost = load_network(checkpoint), []
     for path in sorted(pictures.glob('*.png')):
-        rgb = cv2.imread(str(path))[..., ::-1]
+        rgb = cv2.imread(str(path))[:, 1:49, ::-1]  # the middle, of sides that are multiples of 4
         low, high = (rgb2ycbcr(np.float32(part) / 255, y_only=True)[None, None]
                      for part in (matlab_bicubic(np.ascontiguousarray(rgb), 4), rgb))
         errors = [np.square(np.clip(out, 0, 1) - high)[..., 4:-4, 4:-4].mean(dtype=np.float64)
