@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / 'srdensenet_mm'
 LAYERS = (
     ('cli', 'app'), ('benchmark', 'demo'), ('export', ), ('inference', ), ('backends', ),
     ('engine', ), ('datasets', 'checkpoints'), ('config', 'images'), ('models', ),
-    ('compat', ), ('device', 'files', 'free_memory'), ('errors', 'version'))
+    ('compat', ), ('device', 'files', 'free_memory', 'optional_packages'), ('errors', 'version'))
 RANK = {part: i for i, layer in enumerate(LAYERS) for part in layer}
 # compat reads types' names as configs have them.
 ALLOWED = {('compat', 'config')}
