@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srdensenet_mm.images.folders import walk_images
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.models.colour import rgb_to_y
 
@@ -44,13 +43,18 @@ def pack(folders: Sequence[Path], out: Path, part_mib: float, total_mib: float, 
 
     Returns:
         list[Path]: The parts.
+
+    Raises:
+        UserError: A folder is missing or holds no image, or one cannot be read.
     """
-    paths = sorted(path for folder in folders for path in walk_images(folder))
+    # It logs by MMEngine, which the machine with the GPU lacks.
+    from srdensenet_mm.images.reading import find_images, read_rgb
+    paths = find_images(folders)
     random.Random(0).shuffle(paths)
 
     def encode(path: Path) -> bytes | None:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None or min(image.shape[:2]) < min_side:
+        image = cv2.cvtColor(read_rgb(str(path)), cv2.COLOR_RGB2BGR)
+        if min(image.shape[:2]) < min_side:
             return None
         return cv2.imencode('.jpg', image, [
             cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1,
