@@ -3,6 +3,7 @@
 
 Each function says which versions it concerns, so that it can go when they do.
 """
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from importlib import metadata
 
 from .config.type_name import type_name
-from .errors import UserError
+from .errors import UserError, printable
 
 # Package -> (lowest version that works, first version that does not).
 REQUIRED = {
@@ -203,26 +204,80 @@ def register_on_demand() -> None:
 
 
 def allow_runner_checkpoints() -> None:
-    """Let ``torch.load`` read the Runner's own checkpoints, and nothing more.
+    """Let ``torch.load`` read what trainings keep beside the weights: data, and nothing more.
 
     Concerns torch >= 2.6 with mmengine 0.10: ``torch.load`` refuses classes
     that it does not know, and a Runner's checkpoint holds mmengine's message
-    hub (``HistoryBuffer`` over numpy arrays). Allow-listing exactly these
+    hub (``HistoryBuffer`` over numpy arrays). Other trainers keep numbers of
+    NumPy, times, paths and settings. Allow-listing exactly these
     classes keeps strangers' pickles from running code, which
     ``weights_only=False`` would not.
+
+    NumPy 2 writes other module names than NumPy 1, and Python 3.13 another one
+    for paths: both are read by either.
     """
+    import argparse
+    import collections
+    import datetime
+    import pathlib
+    import types
+
     import numpy as np
     import torch
     from mmengine.logging.history_buffer import HistoryBuffer
+    kinds = [np.dtype(kind) for kind in (*'?bBhHiIlLqQefdgFDGO', 'S1', 'U1', 'M8[s]', 'm8[s]')]
+    rebuild = {function.__name__: function for function in (
+        np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0])}  # wherever NumPy keeps them
+    paths = {'PurePosixPath': pathlib.PurePosixPath, 'PosixPath': pathlib.PurePosixPath,
+             'PureWindowsPath': pathlib.PureWindowsPath, 'WindowsPath': pathlib.PureWindowsPath}
     torch.serialization.add_safe_globals([
         HistoryBuffer,
-        np.core.multiarray._reconstruct,
-        np.core.multiarray.scalar,
-        np.ndarray,
-        np.dtype,
-        *(type(np.dtype(kind)) for kind in ('f8', 'f4', 'i8', 'i4', 'u8', 'u4', 'b1')),
+        *((function, f'numpy.{core}.multiarray.{name}')
+          for core in ('core', '_core') for name, function in rebuild.items()),
+        (np.ndarray, 'numpy.ndarray'),
+        (np.dtype, 'numpy.dtype'),
+        *{type(kind) for kind in kinds},
+        *((kind.type, f'numpy.{kind.type.__name__}') for kind in kinds),
+        # The names that NumPy 1 and 2 give to the same types.
+        (np.bool_, 'numpy.bool'), (np.bool_, 'numpy.bool_'),
+        *((path, f'pathlib.{part}{name}') for name, path in paths.items()
+          for part in ('', '_local.')),
+        argparse.Namespace, types.SimpleNamespace, collections.defaultdict,
+        (_list, 'collections.deque'),
+        datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone,
+        *((kind, f'builtins.{kind.__name__}')
+          for kind in (dict, list, tuple, frozenset, int, float, bool, str, bytes)),
         (_history_buffer_method, 'builtins.getattr'),
     ])
+
+
+def _list(items=(), maxlen: int | None = None) -> list:
+    """What a deque is read as: torch's reader fills lists alone."""
+    return list(items)
+
+
+@contextmanager
+def local_checkpoints_read_by(read) -> Iterator[None]:
+    """Have MMEngine read checkpoint files by a function of ours.
+
+    Concerns mmengine 0.10: it reads them by ``torch.load``, which knows no
+    safetensors and refuses the records that other trainers keep beside the
+    weights.
+
+    Args:
+        read (Callable): Takes a path, returns what the file holds.
+    """
+    from mmengine.runner.checkpoint import CheckpointLoader
+    schemes, before = CheckpointLoader._schemes, CheckpointLoader._schemes['']
+
+    def load_from_local(filename, map_location=None):  # MMEngine logs the name
+        return read(filename)
+
+    schemes[''] = load_from_local
+    try:
+        yield
+    finally:
+        schemes[''] = before
 
 
 def _history_buffer_method(owner: object, name: str) -> object:
@@ -388,6 +443,45 @@ def _first_slurm_node() -> str:
         raise UserError(f'--launcher slurm: scontrol does not name the nodes of {nodes} ({error}); '
                         'set MASTER_ADDR to the address of the first') from error
     return names[0]
+
+
+def write_any_name() -> None:
+    """Let a Runner write names of files into its log and configs, whatever bytes they have.
+
+    Concerns mmengine 0.10 and TensorBoard: a name that is no UTF-8 (Latin-1 from an old disk)
+    reaches Python with surrogates in it, which no text file takes. In a log
+    they appear by their codes. In a config the codes stand within a string,
+    which means the same name when it is read.
+    """
+    import logging
+
+    from mmengine.config import Config
+    from mmengine.logging import MMLogger
+    init, pretty_text = MMLogger.__init__, Config.pretty_text.fget
+
+    @functools.wraps(init)
+    def init_for_any_name(self, *args, **kwargs) -> None:
+        init(self, *args, **kwargs)
+        for handler in self.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')
+
+    @functools.wraps(pretty_text)
+    def printable_text(config) -> str:
+        return printable(pretty_text(config))
+
+    if not hasattr(init, '__wrapped__'):
+        MMLogger.__init__ = init_for_any_name
+    if not hasattr(pretty_text, '__wrapped__'):
+        Config.pretty_text = property(printable_text)
+    try:
+        from tensorboard.compat.tensorflow_stub import compat
+    except ImportError:
+        return
+    compat.as_bytes = lambda name, encoding='utf-8': (
+        name.encode(encoding, 'surrogateescape') if isinstance(name, str) else bytes(name))
+    compat.as_str = compat.as_text = lambda name, encoding='utf-8': (
+        name if isinstance(name, str) else name.decode(encoding, 'surrogateescape'))
 
 
 def leave_out_training(runner) -> None:

@@ -24,9 +24,15 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
 
     A :class:`UserError` becomes one line on stderr and status 2, Ctrl-C
     status 130; where the reader of the output has gone (``| head``), status is
-    141, in silence. Every other exception is a fault of the program and keeps its
+    141, in silence. Names that the console cannot print appear with their codes.
+    Every other exception is a fault of the program and keeps its
     traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):  # None where it is closed, as by some job schedulers
+            stream.reconfigure(errors='backslashreplace')
+    # Figures go into files; a backend inherited from a notebook is for windows and may be missing.
+    os.environ['MPLBACKEND'] = 'Agg'
     try:
         status = main()
         if sys.stdout is not None:  # closed, as by some job schedulers
@@ -48,6 +54,11 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
             raise
         status = 141
     sys.exit(status)
+
+
+def printable(text: str) -> str:
+    """A text in which bytes of a file's name that are no UTF-8 appear by their codes."""
+    return text.encode(errors='backslashreplace').decode()
 
 
 def _reader_has_gone() -> bool:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from .checkpoints.architecture import build_network
 from .checkpoints.converting import from_layout
 from .checkpoints.layouts import LAYOUTS, Mismatch, recognise
-from .checkpoints.reading import bare_weights
+from .checkpoints.unwrapping import bare_weights
 from .models.colour import upscale_through_luma
 from .optional_packages import import_optional
 

@@ -1,6 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Train a small SRDenseNet in minutes, score it on Set5, and draw what it does."""
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def main():
     length = [f'train_cfg.max_iters={args.iters}'] if args.iters else []
     run('tools/train.py', CONFIG, '--work-dir', out / 'training',
         '--cfg-options', train_data, val_data, *length)
-    trained = (out / 'training/last_checkpoint').read_text().strip()
+    trained = os.fsdecode((out / 'training/last_checkpoint').read_bytes()).strip()
     run('tools/test.py', CONFIG, trained, '--work-dir', out / 'test', '--out', out / 'scores.json',
         '--cfg-options', test_data)
     show(trained, 'SRDenseNet (small)', out, out / 'figure.png')

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping
 
-from matplotlib.transforms import Bbox
+from srdensenet_mm.errors import printable
 
 from .results import Results
 
@@ -38,8 +38,8 @@ def plot_psnr_over_time(results: Results) -> bytes:
         # Room for the names, which are wider than their points.
         axes.margins(x=0.4, y=0.25)
         named.append((axes, points))
-        axes.set_title(f'{data_set} x{results.scale}', color=_INK, loc='left', fontweight='bold',
-                       parse_math=False)
+        axes.set_title(printable(f'{data_set} x{results.scale}'), color=_INK, loc='left',
+                       fontweight='bold', parse_math=False)
         axes.set_xlabel(f'time for {results.size[1]}x{results.size[0]} (ms)', color=_MUTED)
         axes.set_ylabel('PSNR on Y (dB)', color=_MUTED)
         axes.xaxis.set_major_formatter('{x:g}')
@@ -57,11 +57,12 @@ def plot_psnr_over_time(results: Results) -> bytes:
 
 def _write_names(axes, points: Mapping[str, tuple[float, float]]) -> None:
     """Write each name beside its point, where it covers no other name or point."""
+    from matplotlib.transforms import Bbox
     taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14)
              for x, y in map(axes.transData.transform, points.values())]
     for name, point in points.items():
-        label = axes.annotate(name, point, xytext=(0, 0), textcoords='offset points', fontsize=9,
-                              color=_INK, parse_math=False)
+        label = axes.annotate(printable(name), point, xytext=(0, 0), textcoords='offset points',
+                              fontsize=9, color=_INK, parse_math=False)
         for offset, across, along in _PLACES:
             label.set(position=offset, horizontalalignment=across, verticalalignment=along)
             box = label.get_window_extent()

@@ -190,7 +190,7 @@ def _write(results: Results, out: Path, pictures: bool) -> list[str]:
             continue
         with atomic_write(out / name) as temporary:
             if isinstance(content, str):
-                temporary.write_text(content, encoding='utf-8')
+                temporary.write_text(content, encoding='utf-8', errors='backslashreplace')
             else:
                 temporary.write_bytes(content)
     return [name for name, content in contents.items() if content is not None]

@@ -72,6 +72,8 @@ def _convert(checkpoint: Checkpoint, layout: Layout) -> tuple[nn.Module, dict[st
     config, weights = from_layout(checkpoint.weights, layout)
     meta = dict(
         network=config, colour=colour_of(config, None), converted_from=layout.title.split(' (')[0])
+    if checkpoint.meta.get('averaged_weights'):
+        meta['averaged_weights'] = True
     return build_network(config, weights), meta
 
 

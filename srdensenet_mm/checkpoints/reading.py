@@ -4,9 +4,11 @@ import io
 import json
 import pickle
 import re
+import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,10 @@ from .architecture import build_network, colour_of, complete_config, read_archit
 from .config_text import read_config_text
 from .layouts import LAYOUTS, OURS, Mismatch, recognise
 from .normalization import normalization_for_meta
+from .other_files import is_safetensors, what_it_is
 from .spandrel_network import SpandrelNetwork, UnknownNetwork
+from .unwrapping import find_weights
 
-# Wrappers that put their name in front of the keys: data parallelism, compile.
-_WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
-# Under which name models keep the network, the averaged one (MMagic's own EMA) first.
-_GENERATORS = ('generator_ema.', 'generator.')
 _WEIGHT_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # Under which key files keep the state dict beside other things, the averaged one first. The first
 # is MMEngine's.
@@ -42,11 +42,24 @@ class Checkpoint:
             weights where there are any), by whatever layout's names.
         meta (dict): Plain Python types. ``network`` (config) and ``colour``
             only where the file says so.
-        is_safetensors (bool): Whether the file is in that format.
     """
     weights: dict[str, Tensor]
     meta: dict[str, Any] = field(default_factory=dict)
-    is_safetensors: bool = False
+
+
+class _Unread(dict):
+    """What stands for an object of a class that is not known: nothing of it is read or run."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__()
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+    def __setstate__(self, state):
+        pass
+
+    __hash__ = object.__hash__
 
 
 def load_network(path: str | Path,
@@ -55,8 +68,9 @@ def load_network(path: str | Path,
 
     Args:
         path (str | Path): A Runner's checkpoint, a published or converted one,
-            or a bare state dict; ``.pth`` or ``.safetensors``. Of a checkpoint
-            written with EMA, the averaged weights are taken.
+            or a state dict, bare or wrapped as trainers do (``params``,
+            Lightning's prefixes, ...); ``.pth`` or ``.safetensors``. Where
+            averaged weights lie beside others, they are taken, and it is said.
         map_location (str | torch.device): The device that the network is to be
             on. Defaults to ``'cpu'``.
 
@@ -182,8 +196,28 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         UserError: The file cannot be read, is not a checkpoint, or holds
             anything but data.
     """
+    data = _read_bytes(path)
     try:
-        data = _read_bytes(str(path))
+        return _checked(checkpoint_of(_parse(data), str(path)), len(data))
+    except Mismatch as mismatch:
+        raise UserError(f'{path}: {mismatch}') from mismatch
+
+
+def read_content(path: str | Path) -> Any:
+    """All that a checkpoint file holds, as ``torch.load`` gives it, on the CPU.
+
+    Raises:
+        UserError: As for :func:`read_checkpoint`.
+    """
+    try:
+        return _parse(_read_bytes(path))
+    except Mismatch as mismatch:
+        raise UserError(f'{path}: {mismatch}') from mismatch
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    try:
+        data = _fetch(str(path))
     except FileNotFoundError:
         raise UserError(f'{path}: there is no such checkpoint') from None
     except KeyError as error:
@@ -194,16 +228,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f'{path}: cannot be read ({reason})') from error
     if not data:
         raise UserError(f'{path}: is empty, not a checkpoint')
-    is_safetensors = data[8:9] == b'{'
-    try:
-        content = _parse_safetensors(data) if is_safetensors else _parse_pickle(data)
-        checkpoint = _checked(_checkpoint(content), len(data))
-    except Mismatch as mismatch:
-        raise UserError(f'{path}: {mismatch}') from mismatch
-    return replace(checkpoint, is_safetensors=is_safetensors)
+    return data
 
 
-def _read_bytes(path: str) -> bytes:
+def _parse(data: bytes) -> Any:
+    return _parse_safetensors(data) if is_safetensors(data) else _parse_pickle(data)
+
+
+def _fetch(path: str) -> bytes:
     try:
         from mmengine import fileio
     except ModuleNotFoundError:  # the network alone is used: then files on disk will do
@@ -212,19 +244,42 @@ def _read_bytes(path: str) -> bytes:
 
 
 def _parse_pickle(data: bytes) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # guesses at why a foreign pickle may fail
-            return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r'GLOBAL ([\w.]+)', str(error))
-        if found:
-            raise Mismatch(f'holds {found[1]}, not only weights; it is not read, '
-                         'because loading it could run code') from error
-        raise Mismatch('is not a checkpoint, or a damaged one') from error
-    except Exception as error:  # torch raises many kinds for damaged files
-        raise Mismatch(f'is not a checkpoint, or a damaged or truncated one '
-                     f'({type(error).__name__})') from error
+    # Trainers keep settings and records of their own classes beside the weights.
+    unread: dict[str, tuple[type, str]] = {}
+    while True:
+        try:
+            with warnings.catch_warnings(), torch.serialization.safe_globals(
+                    list(unread.values())):
+                warnings.simplefilter('ignore')  # guesses at why a foreign pickle may fail
+                return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+        except pickle.UnpicklingError as error:
+            found = re.search(r'GLOBAL ([^\s]+)', str(error))
+            if not found:
+                reason = re.search('Unpickler error: (.*)', str(error))
+                raise Mismatch(what_it_is(data) or 'is not a checkpoint, or a damaged one, or '
+                               f'holds more than weights ({reason and reason[1]})') from error
+            name = found[1]
+            if name in unread or not _may_stay_unread(name):
+                raise Mismatch(f'holds {name}, not only weights; it is not read, because loading '
+                               'it could run code. Where you trust it, save its weights alone: '
+                               'torch.save(network.state_dict(), FILE)') from error
+            unread[name] = (_Unread, name)
+        except Exception as error:  # torch raises many kinds for damaged files
+            raise Mismatch(what_it_is(data) or 'is not a checkpoint, or a damaged or truncated '
+                           f'one ({type(error).__name__})') from error
+
+
+def _may_stay_unread(name: str) -> bool:
+    """Whether a pickle's global is a trainer's own, not a part of Python, NumPy or torch.
+
+    What stands in for it is harmless in any case. But what calls Python's own
+    functions means harm, and a network as a whole is no weights.
+    """
+    module, dot, _ = name.partition('.')
+    if module == '__main__' or name.startswith('numpy.random.'):
+        return True
+    # torch writes Python's own functions without their module.
+    return bool(dot) and module not in {*sys.stdlib_module_names, 'numpy', 'torch', 'torchvision'}
 
 
 def _parse_safetensors(data: bytes) -> dict[str, Any]:
@@ -239,30 +294,47 @@ def _parse_safetensors(data: bytes) -> dict[str, Any]:
     return dict(state_dict={key: weights[key] for key in sorted(weights)}, meta=meta)
 
 
-def _checkpoint(content: Any) -> Checkpoint:
+def checkpoint_of(content: Any, name: str | None = None) -> Checkpoint:
+    """What a file's content says about a network.
+
+    Args:
+        content (Any): As ``torch.load`` gives it.
+        name (str, optional): The file, for the line that says where averaged
+            weights are taken. Without it, nothing is said.
+
+    Raises:
+        Mismatch: It holds no weights by their names.
+    """
     if not isinstance(content, Mapping):
         raise Mismatch(f'holds a {type(content).__name__}, not a state dict')
-    weights, meta = content, content.get('meta')
-    holder = next((name for name in _HOLDERS if name == 'state_dict' and name in content
-                   or isinstance(content.get(name), Mapping)), None)
-    if holder is not None:
-        weights = content[holder]
-        if not isinstance(weights, Mapping):
-            raise Mismatch(f"its state_dict is a {type(weights).__name__}, not a dict")
+    found = find_weights(content)
+    weights = found.values
+    if not isinstance(weights, Mapping):
+        raise Mismatch(f'its {found.where} is a {type(weights).__name__}, not a dict')
     if not all(isinstance(key, str) for key in weights):
         raise Mismatch('its state dict has keys that are not names')
+    if found.averaged and found.are_beside_others and name is not None:
+        _say(f'{name}: takes the averaged weights ({found.where}), not those beside them')
+    meta = content.get('meta') if found.where else None
     if not isinstance(meta, Mapping):
         meta = {}
     plain = _plain({key: value for key, value in meta.items() if key not in _PRIVATE_META})
     if 'network' not in plain:
         plain.update(_plain(_of_training(read_config_text(meta.get('cfg')))))
-    weights, averaged = bare_weights(weights)
-    # MMEngine's EMAHook exchanges the two when it saves: beside an
-    # ema_state_dict, which then holds the weights as trained, the state_dict
-    # holds the averages.
-    if averaged or 'ema_state_dict' in content or (holder or '').endswith('ema'):
+    if found.averaged:
         plain['averaged_weights'] = True
-    return Checkpoint(weights, plain)
+    return Checkpoint(dict(weights), plain)
+
+
+@lru_cache
+def _say(line: str) -> None:
+    # Once for all readers of the file in a process.
+    try:
+        from mmengine.logging import print_log
+    except ModuleNotFoundError:  # the network alone is used
+        print(line)
+    else:
+        print_log(line, 'current')
 
 
 def _of_training(cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -276,24 +348,6 @@ def _of_training(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if normalization is not None:
         said['normalization'] = normalization
     return said
-
-
-def bare_weights(weights: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """The network's own keys, and whether they are averages by their name."""
-    weights = strip_wrappers(weights)
-    for prefix in _GENERATORS:
-        inner = {key[len(prefix):]: value for key, value in weights.items()
-                 if key.startswith(prefix)}
-        if inner:
-            # What else such a model has (a discriminator, losses, the
-            # preprocessor's buffers) is not the network's.
-            return strip_wrappers(inner), prefix == 'generator_ema.'
-    return weights, False
-
-
-def strip_wrappers(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict without what wrappers have put in front of its keys."""
-    return {_WRAPPERS.sub('', key): value for key, value in weights.items()}
 
 
 def _plain(meta: Mapping[Any, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, printable
 from srdensenet_mm.files import atomic_write
 from srdensenet_mm.images.files import encode_png
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
@@ -115,7 +115,7 @@ def prepare_dataset(hr_folder: str | Path,
             except _BadImage as error:
                 report.failed[source] = str(error)
                 if progress:
-                    tqdm.write(_printable(f'failed: {error}'))
+                    tqdm.write(printable(f'failed: {error}'))
     finally:
         # After a failed write or Ctrl-C: finish the images at hand, begin no others.
         pool.shutdown(cancel_futures=True)
@@ -231,11 +231,6 @@ def _write_png(path: Path, rgb: np.ndarray, time: int) -> None:
             os.utime(temporary, ns=(time, time))
 
 
-def _printable(text: str) -> str:
-    """Names that are no valid UTF-8 cannot be printed as they are."""
-    return text.encode(errors='backslashreplace').decode()
-
-
 def failure_lines(report: PrepareReport) -> Iterator[str]:
     """The failures, a printable line each."""
-    return map(_printable, report.failed.values())
+    return map(printable, report.failed.values())

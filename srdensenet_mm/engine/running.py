@@ -13,14 +13,20 @@ from torch import nn
 
 from srdensenet_mm.checkpoints.fitting import check_settings, load_for_test, networks_of, unwrapped
 from srdensenet_mm.checkpoints.model_config import model_config
-from srdensenet_mm.checkpoints.reading import holds_community_network, read_checkpoint
+from srdensenet_mm.checkpoints.reading import (
+    holds_community_network,
+    read_checkpoint,
+    read_content,
+)
 from srdensenet_mm.checkpoints.spandrel_network import SpandrelNetwork
 from srdensenet_mm.compat import (
     hide_part_wrappers,
     init_distributed,
     keep_freed_memory,
     leave_out_training,
+    local_checkpoints_read_by,
     return_what_cannot_be_sent,
+    write_any_name,
 )
 from srdensenet_mm.config.reading import read_config, without_perceptual_loss
 from srdensenet_mm.config.type_name import type_name
@@ -112,7 +118,7 @@ def train(cfg: Config,
     else:
         begin_anew(cfg.work_dir)
     try:
-        with clear_errors(cfg, runner):
+        with clear_errors(cfg, runner), local_checkpoints_read_by(read_content):
             runner.train()
     finally:
         # No hook is told of an error, and a notebook lives on.
@@ -138,13 +144,7 @@ def _choose_checkpoint(cfg: Config, resume: bool | str) -> dict:
             print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training from the start')
     if cfg.get('load_from') and '://' not in cfg.load_from:
         # Refuses what is damaged, or more than data.
-        checkpoint = read_checkpoint(cfg.load_from)
-        if checkpoint.is_safetensors:
-            pth = Path(cfg.load_from).with_suffix('.pth')
-            raise UserError(f'{cfg.load_from}: is a safetensors file, which the Runner cannot '
-                            'begin with: python tools/convert_checkpoint.py '
-                            f'{cfg.load_from} {pth}, then --cfg-options load_from={pth}')
-        return checkpoint.meta
+        return read_checkpoint(cfg.load_from).meta
     return {}
 
 
@@ -219,6 +219,7 @@ def build_runner(cfg: Config) -> Runner:
             its work folder cannot be written.
     """
     init_distributed(cfg)
+    write_any_name()
     try:
         make_folder(cfg.work_dir)
     except UserError as error:

@@ -80,7 +80,8 @@ class Upscaler:
             cannot be read.
 
     One Upscaler may be called by several threads at once; each call takes
-    memory of its own.
+    memory of its own. It can be pickled, for joblib or processes that are
+    spawned: the network travels, its backend is set up anew where it arrives.
     """
 
     def __init__(self,
@@ -122,11 +123,26 @@ class Upscaler:
                             f'one of {", ".join(self._model.dtypes)}')
         self.scale = self._model.scale
         self._ensemble = self_ensemble
+        self._backend = backend
+        self._tiles = tile, overlap, max_memory
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Set up what runs the network, in this process."""
         if self.device.type == 'cpu':
             return_freed_memory()
-        self._forward, tile_memory = self._make_forward(backend, dtype)
-        self._planner = Planner(self._model, self.device, backend, tile, overlap, max_memory,
-                                tile_memory)
+        self._forward, tile_memory = self._make_forward(self._backend, self.dtype)
+        self._planner = Planner(self._model, self.device, self._backend, *self._tiles, tile_memory)
+
+    def __getstate__(self) -> dict:
+        # An engine's session and functions cannot travel.
+        return {name: value for name, value in self.__dict__.items()
+                if name not in ('_forward', '_planner')}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self.device = find_device(self.device, self._backend)
+        self._prepare()
 
     @property
     def overlap(self) -> int | None:

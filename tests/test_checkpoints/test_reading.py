@@ -292,6 +292,8 @@ def _changed(**change):
     (dict(state_dict={}), 'holds no weights'),
     ({1: torch.zeros(1)}, 'not names'),
     (dict(epoch=3, optimizer=dict(a=torch.zeros(1))), "'epoch' is a int, not a tensor"),
+    (dict(epoch=3, model=dict(a=torch.zeros(1))), "its first key is 'a'"),
+    (dict(epoch=3, model=dict(a=1)), "'epoch' is a int, not a tensor"),
 ])
 def test_content_that_is_no_state_dict(file, content, named):
     torch.save(content, file)

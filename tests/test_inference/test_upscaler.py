@@ -1,8 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Images through the Upscaler, against the network and OpenCV."""
+import copy
+import multiprocessing
+import pickle
 import re
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -326,3 +329,25 @@ def test_backends_make_the_same_image(backend):
     for tile in (0, 9):
         found = Upscaler(net, backend=backend, tile=tile)(image)
         assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize('backend', ['torch', 'onnxruntime', 'openvino'])
+def test_an_upscaler_travels(backend):
+    if backend != 'torch':
+        pytest.importorskip('onnx')
+        pytest.importorskip(backend)
+    image = noise(20, 18, 3)
+    upscaler = Upscaler(network(upscale_factor=2), device='cpu', backend=backend, tile=8,
+                        self_ensemble=True)
+    expected = upscaler(image)
+    for copied in (pickle.loads(pickle.dumps(upscaler)), copy.deepcopy(upscaler)):
+        assert copied is not upscaler and copied.overlap == upscaler.overlap
+        np.testing.assert_array_equal(copied(image), expected)
+    np.testing.assert_array_equal(upscaler(image), expected)
+
+
+def test_an_upscaler_travels_into_a_spawned_process():
+    image, upscaler = noise(20, 18, 3), Upscaler(network(upscale_factor=2), device='cpu')
+    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+        found = pool.submit(upscaler, image).result()
+    np.testing.assert_array_equal(found, upscaler(image))

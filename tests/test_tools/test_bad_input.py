@@ -9,6 +9,8 @@ import os
 import pickle
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from srdensenet_mm.models import SRDenseNet
 NETWORK = dict(upscale_factor=4, mid_channels=4, num_blocks=1, num_layers=2, growth_rate=4,
                bottleneck_channels=4)
 BORDER = 4
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -588,3 +591,57 @@ def test_prepare_names_every_bad_image(tmp_path):
         assert len([line for line in lines if str(path) in line and reason in line]) >= 1
     made = {path.stem for path in (tmp_path / 'out/LRbicx4').iterdir()}
     assert made == {path.stem for path in good}
+
+
+# Runs tools in one process, to import all they need once.
+CHILD = """
+import json, runpy, sys
+for name, *arguments in json.loads(sys.argv[1]):
+    sys.argv = [f'{sys.argv[0]}', *arguments]
+    try:
+        runpy.run_path(f'tools/{name}.py', run_name='__main__')
+    except SystemExit as error:
+        assert not error.code, f'{name} left with {error.code}'
+"""
+
+
+def test_names_that_cannot_be_printed_and_a_notebooks_backend(tmp_path):
+    """A console of ASCII, bytes that are no UTF-8, and a backend that is not installed."""
+    place = tmp_path / (os.fsdecode('été '.encode('latin-1')) + '晴れ')
+    try:
+        place.mkdir()
+    except OSError:
+        pytest.skip('this file system takes names in UTF-8 only')
+    config = write_config(
+        place / 'config.py', train_cfg=dict(type='ResumableIterTrainLoop', max_iters=2),
+        visualizer=dict(type='Visualizer', vis_backends=[
+            dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]))
+    write(place / 'HR/日.png', make_rgb(0, 48, 60))
+    torch.save(SRDenseNet(**NETWORK).state_dict(), place / 'network.pth')
+    network, images = str(place / 'network.pth'), str(place / 'Set')
+    more = ['--cfg-options', 'train_dataloader.dataset.min_size=24']
+    calls = [
+        ['prepare_dataset', str(place / 'HR'), images, '--scales', '4'],
+        ['convert_checkpoint', network, str(place / 'converted.pth')],
+        ['publish_checkpoint', network, str(place / 'published')],
+        ['infer', str(place / 'Set/LRbicx4'), '--checkpoint', network, '--out',
+         str(place / 'out'), '--device', 'cpu'],
+        ['train', str(config), '--work-dir', str(place / 'work'), *more],
+        ['train', str(config), '--work-dir', str(place / 'work'), '--resume', *more,
+         'train_cfg.max_iters=4'],
+        ['test', str(config), network, '--work-dir', str(place / 'test'), '--out',
+         str(place / 'scores.json'), '--cfg-options',
+         'test_dataloader.0.dataset.data_prefix.img=LRbicx4',
+         'test_dataloader.0.dataset.data_prefix.gt=GTmod12',
+         f'test_dataloader.0.dataset.data_root={images!r}'],
+        ['benchmark', f'{config}={network}', '--data', images, '--out', str(place / 'table'),
+         '--runs', '1', '--size', '20']]
+    environment = dict(os.environ, PYTHONIOENCODING='ascii', MPLBACKEND='module://no.such.backend',
+                       PYTHONPATH=str(ROOT))
+    done = subprocess.run([sys.executable, '-c', CHILD, json.dumps(calls)], cwd=ROOT,
+                          env=environment, capture_output=True)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0 and b'Error' not in output, output.decode()[-3000:]
+    assert rb'\udce9t\udce9 \u6674\u308c' in output
+    assert (place / 'out/日.png').is_file() and (place / 'work/iter_4.pth').is_file()
+    assert (place / 'table/psnr_over_time.png').stat().st_size > 1000

@@ -2,6 +2,7 @@
 """What earlier trainings have left in a work folder."""
 import json
 import logging
+import os
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -56,7 +57,7 @@ def find_whole_checkpoint(work_dir: str) -> str | None:
     checkpoints = _checkpoints(folder)
     candidates = [path for path in checkpoints if not _is_earlier(path)]
     try:
-        text = (folder / 'last_checkpoint').read_text().strip()
+        text = os.fsdecode((folder / 'last_checkpoint').read_bytes()).strip()
     except OSError:
         text = ''
     if '://' in text:  # in a store, where an object is whole

@@ -11,7 +11,9 @@ from srdensenet_mm.checkpoints.fitting import (
     foreign_hint,
     unwrapped,
 )
-from srdensenet_mm.checkpoints.reading import strip_wrappers
+from srdensenet_mm.checkpoints.layouts import Mismatch
+from srdensenet_mm.checkpoints.reading import checkpoint_of
+from srdensenet_mm.checkpoints.unwrapping import strip_wrappers
 from srdensenet_mm.engine.checks.resume import (
     check_averages,
     check_optimizer,
@@ -50,15 +52,21 @@ class CheckpointKeysHook(Hook):
         """
         # The Runner would execute this text, and a checkpoint may be a stranger's.
         checkpoint.setdefault('meta', {}).pop('config', None)
-        if 'state_dict' not in checkpoint:
-            checkpoint['state_dict'] = {
-                key: checkpoint.pop(key) for key, value in list(checkpoint.items())
-                if isinstance(value, Tensor)}
-        expected = unwrapped(runner.model).state_dict()
-        weights = _strip_part_wrappers(strip_wrappers(checkpoint['state_dict']), expected)
-        if not expected.keys() & weights.keys():
-            weights = {f'generator.{key}': value for key, value in weights.items()}
         path = runner._load_from
+        expected = unwrapped(runner.model).state_dict()
+        weights = checkpoint.get('state_dict')
+        weights = weights if isinstance(weights, dict) else {}
+        weights = _strip_part_wrappers(strip_wrappers(weights), expected)
+        if not expected.keys() & weights.keys():
+            # No Runner's: a bare network, or as another trainer wraps it.
+            try:
+                weights = checkpoint_of(
+                    {key: value for key, value in checkpoint.items() if key != 'meta'}).weights
+            except Mismatch as mismatch:
+                raise UserError(f'{path}: {mismatch}') from mismatch
+            weights = _strip_part_wrappers(
+                {f'generator.{key}': value for key, value in weights.items()
+                 if isinstance(value, Tensor)}, expected)
         if self.strict:
             check_fit(expected, weights, path)
             check_state(checkpoint, bool(runner.param_schedulers), path)

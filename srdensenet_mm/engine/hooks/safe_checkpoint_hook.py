@@ -1,4 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import os
 from pathlib import Path
 
 import torch
@@ -121,7 +122,7 @@ class SafeCheckpointHook(CheckpointHook):
                 **self.args)
             if is_main_process():
                 with atomic_write(Path(runner.work_dir) / 'last_checkpoint') as temporary:
-                    temporary.write_text(path)
+                    temporary.write_bytes(os.fsencode(path))
         except UserError as error:
             if self.max_keep_ckpts > 0:
                 hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
