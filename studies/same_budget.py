@@ -96,16 +96,30 @@ def write(file: Path, content: dict) -> None:
 
 def run(config: str, own: bool, iters: int, batch: int, work_dir: Path) -> dict:
     """Train an entry, or finish it; its size, seconds an iteration and scores."""
-    from srdensenet_mm.engine.running import test, train
     cfg = training_of(config, own, iters, batch, work_dir)
-    runner = train(cfg, resume=True)
-    scores = test(training_of(config, own, iters, batch, work_dir / 'test'),
-                  str(work_dir / f'iter_{iters}.pth'))
+    runner, scores = train_and_score(
+        cfg, training_of(config, own, iters, batch, work_dir / 'test'))
     times = [value for value in runner.message_hub.get_scalar('train/time').data[0] if value]
     return dict(
         config=config, optimizer=cfg.optim_wrapper.optimizer.type, own=own, iters=iters,
         batch=batch, parameters=sum(p.numel() for p in runner.model.generator.parameters()),
         seconds_an_iteration=median(times), scores=scores)
+
+
+def train_and_score(cfg, test_cfg):
+    """Train, or finish a training, and score its last weights.
+
+    Args:
+        cfg (Config): The training.
+        test_cfg (Config): The same, with a work folder for the test.
+
+    Returns:
+        tuple[Runner, dict[str, float]]: The training's Runner, and the metrics.
+    """
+    from srdensenet_mm.engine.running import test, train
+    iters, work_dir = cfg.train_cfg.max_iters, cfg.work_dir
+    runner = train(cfg, resume=True)
+    return runner, test(test_cfg, f'{work_dir}/iter_{iters}.pth')
 
 
 def table(results: dict[str, dict]) -> str:

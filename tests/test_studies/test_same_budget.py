@@ -1,18 +1,21 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""The script that trains networks on the same patches."""
+"""The scripts that train networks on the same patches."""
 import json
 import sys
 from pathlib import Path
 
 import pytest
 from mmagic_layout import write_hr_folder, write_layout
+from small_models import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'studies'))
 
+import data_and_teacher  # noqa: E402
 import same_budget  # noqa: E402
 
 from srdensenet_mm.errors import UserError  # noqa: E402
+from srdensenet_mm.inference.teacher_targets import make_teacher_targets  # noqa: E402
 
 TRAINING = f"""
 _base_ = '{ROOT}/configs/srdensenet_x4_short.py'
@@ -112,3 +115,20 @@ def test_another_scale_is_refused(site):
     config = str(ROOT / 'configs/srdensenet_x2_div2k.py')
     with pytest.raises(UserError, match='srdensenet_x2_div2k.py: the entries are trained for'):
         same_budget.training_of(config, False, 3, 2, site / 'out')
+
+
+def test_images_and_targets_make_a_table(site, monkeypatch, capsys):
+    teacher = str(write_checkpoint(site / 'teacher.pth'))
+    make_teacher_targets([teacher], ['data/train_HR'], 'data/taught')
+    monkeypatch.setattr(sys, 'argv', [
+        'data_and_teacher.py', '--config', 'small.py', '--images', 'ours=data/train_HR',
+        '--teacher', 'data/taught', '--shares', '0', '0.5', '1', '--iters', '2', '--batch', '2'])
+    data_and_teacher.main()
+    *_, head, _, row = capsys.readouterr().out.splitlines()
+    assert head == '| images, Set5 / Set14 | HR | 50% teacher | teacher |'
+    out = site / 'work_dirs/data_and_teacher'
+    assert len({logged(out / f'ours-{share}')[0]['loss'] for share in ('0', '0.5', '1')}) == 3
+    found = json.loads((out / 'ours-0.5/scores.json').read_text())['scores']
+    assert row.split(' | ')[2] == f'{found["Set5-Y/PSNR"]:.2f} / {found["Set14-Y/PSNR"]:.2f}'
+    with pytest.raises(UserError, match='give NAME=FOLDER'):
+        data_and_teacher.parse_images(['HQ'])
