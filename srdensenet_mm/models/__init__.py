@@ -1,9 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """The network, its parts, and the model that trains it on luma.
 
-``LumaEditModel`` is imported when it is asked for: its base class brings all
-of MMagic's models (and diffusers) with it, which the bare network does
-without.
+``LumaEditModel`` is imported on first use: its base class imports all of
+MMagic's models (and diffusers), which the bare network does not need.
 """
 from .deconv_upsampler import DeconvUpsampler
 from .dense_block import DenseBlock

@@ -4,8 +4,8 @@ from torch import Tensor, nn
 
 
 def is_autocast(x: Tensor) -> bool:
-    """Whether autocast is on for a tensor's device; torch refuses to say it of ``'meta'``."""
-    # What traces symbolically passes something that is no tensor.
+    """Whether autocast is on for a tensor's device; torch raises for ``'meta'``."""
+    # A symbolic tracer passes a proxy instead of a tensor.
     return (isinstance(x, Tensor) and x.device.type != 'meta'
             and torch.is_autocast_enabled(x.device.type))
 
@@ -17,12 +17,12 @@ def in_float32(module: nn.Module, x: Tensor) -> Tensor:
     by up to half a level.
 
     Args:
-        module (nn.Module): Any. One whose weights were converted to another
-            type than float32 is called as it is.
-        x (Tensor): What it reads.
+        module (nn.Module): Any module. If its weights are not float32, it is
+            called as it is.
+        x (Tensor): Its input.
 
     Returns:
-        Tensor: What it yields, float32 under autocast.
+        Tensor: Its output, float32 under autocast.
     """
     if not is_autocast(x) or any(p.dtype is not torch.float32 for p in module.parameters()):
         return module(x)

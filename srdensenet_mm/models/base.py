@@ -1,8 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What the network's modules are built on: MMagic's registry, MMEngine's base class.
+"""MMagic's registry and MMEngine's base class, or substitutes where these are not installed.
 
-Where these are not installed, plain PyTorch does: the network can then be used
-by programs that know nothing of MMagic (see :mod:`srdensenet_mm.spandrel`).
+With the substitutes, programs without MMagic can use the network (see
+:mod:`srdensenet_mm.spandrel`).
 """
 try:
     from mmagic.registry import MODELS
@@ -13,14 +13,14 @@ except ModuleNotFoundError as _error:
     from torch import nn
 
     class BaseModule(nn.Module):
-        """MMEngine's, as far as the network needs it."""
+        """Stands in for MMEngine's class, as far as the network needs it."""
 
         def __init__(self, init_cfg: dict | None = None):
             super().__init__()
             self.init_cfg = init_cfg
 
     class _Registry:
-        """MMagic's, as far as the network needs it: classes by their names."""
+        """Stands in for MMagic's registry: classes by their names."""
 
         parent = None
 
@@ -37,7 +37,7 @@ except ModuleNotFoundError as _error:
             return self.module_dict.get(name)
 
         def import_from_location(self) -> None:
-            """All that there is has been imported."""
+            """Do nothing: all registered classes are imported already."""
 
     MODELS = _Registry()
 

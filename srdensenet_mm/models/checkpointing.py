@@ -6,7 +6,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpointed(switch: bool, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Call a function, with gradient checkpointing where it is switched on and helps.
+    """Call a function, with gradient checkpointing where it is on and the input needs gradients.
 
     Args:
         switch (bool): Whether it is switched on.
@@ -14,7 +14,7 @@ def checkpointed(switch: bool, function: Callable[[Tensor], Tensor], x: Tensor) 
         x (Tensor): Its argument.
 
     Returns:
-        Tensor: What it yields. With checkpointing, the backward pass calls the
+        Tensor: Its output. With checkpointing, the backward pass calls the
         function again.
     """
     if switch and x.requires_grad:

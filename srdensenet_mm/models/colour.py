@@ -1,9 +1,9 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """RGB and YCbCr of ITU-R BT.601 in studio range, on tensors.
 
-The paper's networks work on luma alone, Y = 16 + (65.481 R + 128.553 G +
-24.966 B) / 255 with R, G, B in 0..255, the convention of MATLAB's ``rgb2ycbcr``
-that MMagic's metrics follow with ``convert_to='Y'``.
+The paper's networks work on luma alone: Y = 16 + (65.481 R + 128.553 G +
+24.966 B) / 255, with R, G, B in 0..255. MATLAB's ``rgb2ycbcr`` and MMagic's
+metrics with ``convert_to='Y'`` use the same formula.
 """
 from collections.abc import Callable, Sequence
 
@@ -45,7 +45,7 @@ def rgb_to_y(rgb: Tensor) -> Tensor:
         Tensor: Y, shape (..., 1, H, W), 16..235.
 
     Raises:
-        ValueError: The image has not 3 channels.
+        ValueError: The image does not have 3 channels.
     """
     _check_rgb(rgb)
     return _transform(rgb, _FROM_RGB[:1]) + _OFFSET[0]
@@ -61,7 +61,7 @@ def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
         Tensor: Y (16..235), Cb and Cr (16..240), shape (..., 3, H, W).
 
     Raises:
-        ValueError: The image has not 3 channels.
+        ValueError: The image does not have 3 channels.
     """
     _check_rgb(rgb)
     offset = torch.tensor(_OFFSET).to(rgb).view(3, 1, 1)
@@ -76,11 +76,11 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
             16..240.
 
     Returns:
-        Tensor: R, G, B in 0..255 (beyond it where the colour has no RGB),
-        shape (..., 3, H, W). Not clipped.
+        Tensor: R, G, B in 0..255, shape (..., 3, H, W). Not clipped: colours
+        that RGB cannot show lie outside this range.
 
     Raises:
-        ValueError: The image has not 3 channels.
+        ValueError: The image does not have 3 channels.
     """
     _check_rgb(ycbcr)
     offset = torch.tensor(_OFFSET).to(ycbcr).view(3, 1, 1)
@@ -88,14 +88,14 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
 
 
 class RGBThroughLuma(nn.Module):
-    """A network on luma as one on RGB.
+    """Makes a network on luma work on RGB.
 
-    Y goes through the network, Cb and Cr through bicubic interpolation, which
-    is how the paper's networks make colour images (section 4.1).
+    The network upscales Y, bicubic interpolation upscales Cb and Cr. The paper
+    makes colour images in the same way (section 4.1).
 
     Args:
-        network (nn.Module): 1 -> 1 channel. It reads and yields Y / 255 (Y in
-            studio range, 16..235).
+        network (nn.Module): 1 -> 1 channel. Its input and output are Y / 255
+            (Y in studio range, 16..235).
     """
 
     in_channels = 3
@@ -114,8 +114,8 @@ def upscale_through_luma(network: Callable[[Tensor], Tensor], inputs: Tensor) ->
 
     Args:
         network (Callable): As for :class:`RGBThroughLuma`.
-        inputs (Tensor): RGB, shape (N, 3, H, W), or grayscale, taken as R = G
-            = B, shape (N, 1, H, W); float, 0..1.
+        inputs (Tensor): RGB, shape (N, 3, H, W), or grayscale (counts as R = G
+            = B), shape (N, 1, H, W). Float, 0..1.
 
     Returns:
         Tensor: RGB or grayscale like the input, shape (N, C, s*H, s*W), float,
@@ -129,11 +129,11 @@ def upscale_through_luma(network: Callable[[Tensor], Tensor], inputs: Tensor) ->
 
 
 def luma_of(colours: Tensor) -> Tensor:
-    """What a network on luma reads of colour or grayscale images.
+    """The luma of colour or grayscale images, as a network on luma reads it.
 
     Args:
-        colours (Tensor): RGB, shape (N, 3, H, W), or grayscale, taken as R = G
-            = B, shape (N, 1, H, W); float, 0..1.
+        colours (Tensor): RGB, shape (N, 3, H, W), or grayscale (counts as R = G
+            = B), shape (N, 1, H, W). Float, 0..1.
 
     Returns:
         Tensor: Y / 255, shape (N, 1, H, W).
@@ -142,7 +142,7 @@ def luma_of(colours: Tensor) -> Tensor:
 
 
 def join_luma(y: Tensor, chroma: Tensor) -> Tensor:
-    """RGB out of what a network on luma yields, and the chroma that goes with it.
+    """Make RGB from the output of a network on luma and the chroma that belongs to it.
 
     Args:
         y (Tensor): Y / 255, shape (N, 1, H, W), of any floating-point type.
@@ -151,6 +151,6 @@ def join_luma(y: Tensor, chroma: Tensor) -> Tensor:
     Returns:
         Tensor: Shape (N, 3, H, W), float32, 0..1 (clipped).
     """
-    # What a luma outside studio range would become is no image's value.
+    # No image has a luma outside studio range.
     y = (y.float() * 255).clamp(16, 235)
     return ycbcr_to_rgb(torch.cat([y, chroma], dim=1)).clamp(0, 255) / 255

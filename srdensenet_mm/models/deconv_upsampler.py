@@ -5,8 +5,7 @@ from torch import Tensor, nn
 from .base import MODELS, BaseModule
 from .initialization import he_normal
 
-# The stride of each deconvolution, in order, for each scale of the paper and
-# its successors.
+# The stride of each deconvolution, in order, for each scale. The paper has x4 only.
 STRIDES = {2: (2, ), 3: (3, ), 4: (2, 2), 8: (2, 2, 2)}
 
 
@@ -14,22 +13,22 @@ STRIDES = {2: (2, ), 3: (3, ), 4: (2, 2), 8: (2, 2, 2)}
 class DeconvUpsampler(BaseModule):
     """Upsampling by learned deconvolutions (section 3.2 of the paper).
 
-    One deconvolution of stride 2 for x2, two for x4, three for x8, one of
-    stride 3 for x3; each keeps the number of maps and is followed by ReLU.
+    One deconvolution of stride 2 for x2, two for x4 and three for x8. One of
+    stride 3 for x3. Each keeps the number of maps and is followed by ReLU.
 
     Args:
-        in_channels (int): Maps read, and yielded. Defaults to 256.
+        in_channels (int): Maps of the input and of the output. Defaults to 256.
         upscale_factor (int): 2, 3, 4 or 8. Defaults to 4.
         deconv_kernel (int): 2 makes the kernel as large as the stride, so that
-            no two inputs meet in one output (the variant with the parameter
-            count known from the literature). 3 makes it 3x3 where the stride
-            is 2, with padding 1 and output_padding 1; with stride 3 both
-            values mean the same. Defaults to 2.
+            each output pixel depends on one input pixel. The parameter count
+            known from the literature is that of this variant. 3 makes the
+            kernel 3x3 where the stride is 2, with padding 1 and output_padding
+            1. With stride 3, both values mean the same. Defaults to 2.
         init_cfg (dict, optional): MMEngine's initialization config. Without
             it, weights are He-normal and biases zero.
 
     Attributes:
-        out_channels (int): Maps yielded, the same as ``in_channels``.
+        out_channels (int): Maps of the output, as many as ``in_channels``.
 
     Raises:
         ValueError: ``upscale_factor`` or ``deconv_kernel`` is unsupported.
@@ -68,7 +67,7 @@ class DeconvUpsampler(BaseModule):
             x (Tensor): Shape (N, in_channels, H, W), float.
 
         Returns:
-            Tensor: Shape (N, in_channels, s * H, s * W), s being
+            Tensor: Shape (N, in_channels, s * H, s * W), where s is
             ``upscale_factor``.
         """
         for deconv in self.deconvs:

@@ -12,19 +12,19 @@ class DenseBlock(BaseModule):
     """The dense block of SRDenseNet (section 3.1 of the paper).
 
     ``num_layers`` convolutions 3x3, each followed by ReLU and adding
-    ``growth_rate`` maps. The first layer reads the block's input, layer k the
-    concatenation of the outputs of layers 1..k-1 (oldest first; the block's
-    input is not among them). The block yields all of its layers' outputs.
+    ``growth_rate`` maps. The first layer reads the block's input. Layer k reads
+    the concatenated outputs of layers 1..k-1, oldest first, without the block's
+    input. The block returns the outputs of all its layers.
 
     Args:
         in_channels (int): Maps that the block reads.
         num_layers (int): Convolutions in the block. Defaults to 8.
-        growth_rate (int): Maps that each of them adds. Defaults to 16.
+        growth_rate (int): Maps that each convolution adds. Defaults to 16.
         init_cfg (dict, optional): MMEngine's initialization config. Without
             it, weights are He-normal and biases zero.
 
     Attributes:
-        out_channels (int): Maps that the block yields:
+        out_channels (int): Maps that the block returns:
             ``num_layers * growth_rate``.
     """
 

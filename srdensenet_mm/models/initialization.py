@@ -1,24 +1,24 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Weights to start from, with which a new network upscales at once.
+"""Initial weights with which a new network upscales from the first step.
 
-A stack of ReLU layers is usually begun with He-normal weights and zero biases.
-With that alone, a new SRDenseNet's output is noise (9 dB on Set5 at x4). The
-quickest way to a smaller loss is then to silence the deep maps, and in some
-hundred steps many of them are zero everywhere. ReLU has no gradient there, so
-they stay dead.
+A stack of ReLU layers usually starts with He-normal weights and zero biases.
+With these alone, the output of a new SRDenseNet is noise (9 dB on Set5 at x4).
+The quickest way to a smaller loss is then to make the deep maps zero. After
+some hundred steps, many maps are zero everywhere. ReLU has no gradient there,
+so they stay dead.
 
-:func:`carry_image` therefore lays a path through the network. One map for each
+:func:`carry_image` therefore makes a path through the network. One map for each
 channel of the image goes unchanged from the first convolution to the last,
 which smooths it. All other weights stay He-normal, but the last convolution
-hardly reads their maps at first. So the output is an upscaled image (25 dB and
-more), the loss is small, and nothing is gained by silencing a map.
+gives their maps a small weight at first. So the output is an upscaled image (25
+dB and more) and the loss is small. Making a map zero would not reduce it.
 """
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-# What the last convolution reads of the maps that carry no image, in parts of He-normal.
+# Factor on the last convolution's He-normal weights for maps that do not carry the image.
 _LAST_SCALE = 0.01
 
 
@@ -31,8 +31,8 @@ def he_normal(*modules: nn.Conv2d | nn.ConvTranspose2d) -> None:
     """
     for module in modules:
         if isinstance(module, nn.ConvTranspose2d):
-            # An output of a deconvolution sees kernel / stride inputs on
-            # each axis, which PyTorch's own fan-in does not know.
+            # An output of a deconvolution depends on kernel / stride inputs on each axis.
+            # PyTorch's own fan-in ignores the stride.
             taps = module.weight[0, 0].numel() / (module.stride[0] * module.stride[1])
             nn.init.normal_(module.weight, std=(2 / (module.in_channels * taps))**0.5)
         else:
@@ -44,16 +44,16 @@ def he_normal(*modules: nn.Conv2d | nn.ConvTranspose2d) -> None:
 @torch.no_grad()
 def carry_image(convs: Sequence[nn.Conv2d], deconvs: Sequence[nn.ConvTranspose2d],
                 conv_last: nn.Conv2d) -> None:
-    """Have the image carried through a chain of layers, each followed by ReLU or nothing.
+    """Make a chain of layers carry the image. Each layer may be followed by ReLU.
 
-    Channel k of the image is made map k of every layer. An image has no
-    negative values, so ReLU lets it pass. Deconvolutions repeat each pixel, and
-    the last convolution smooths what they made.
+    Channel k of the image becomes map k of every layer. An image has no
+    negative values, so ReLU does not change it. Deconvolutions repeat each
+    pixel, and the last convolution smooths their output.
 
-    Where a layer has fewer maps than the image has channels, nothing is changed.
+    Where a layer has fewer maps than the image has channels, nothing changes.
 
     Args:
-        convs (Sequence[nn.Conv2d]): What leads from the image to the
+        convs (Sequence[nn.Conv2d]): The convolutions from the image to the
             deconvolutions, the first convolution first.
         deconvs (Sequence[nn.ConvTranspose2d]): The deconvolutions.
         conv_last (nn.Conv2d): Makes the output, 3x3.
@@ -71,14 +71,14 @@ def carry_image(convs: Sequence[nn.Conv2d], deconvs: Sequence[nn.ConvTranspose2d
     row = torch.tensor(taps, dtype=conv_last.weight.dtype) / sum(taps)
     conv_last.weight[:, :channels] = 0
     for k in range(conv_last.out_channels):
-        # Without as many channels as the image has, an output is their mean.
+        # If input and output differ in their number of channels, an output is the inputs' mean.
         of = [k] if conv_last.out_channels == channels else range(channels)
         for channel in of:
             conv_last.weight[k, channel] = row.outer(row) / len(of)
 
 
 def _carry(weight: Tensor, kernel: Tensor, channels: int) -> None:
-    """Set the rows of (out, in, h, w) for the maps that carry, whatever else they read."""
+    """Set the rows of (out, in, h, w) that make the image's maps; they read nothing else."""
     weight[:channels] = 0
     for k in range(channels):
         weight[k, k] = kernel
@@ -91,7 +91,7 @@ def _centre(size: int) -> Tensor:
 
 
 def _nearest(deconv: nn.ConvTranspose2d) -> Tensor:
-    # Of a kernel 3 of stride 2 and padding 1, the first tap would reach the pixel before.
+    # With kernel 3, stride 2 and padding 1, the first tap writes to the pixel before.
     row = torch.zeros(deconv.kernel_size[0])
     row[deconv.padding[0]:deconv.padding[0] + deconv.stride[0]] = 1
     return row.outer(row)

@@ -12,17 +12,17 @@ from .self_ensemble import self_ensemble
 
 @MODELS.register_module()
 class LumaEditModel(BaseEditModel):
-    """An editing model whose network works on luma and whose world is RGB.
+    """An editing model with RGB input and output whose network works on luma.
 
-    The toolbox's pipelines, metrics, visualizers and inferencers deal in RGB;
-    the paper's networks upscale Y of YCbCr (section 4.1). This model stands
-    between: the loss is taken on Y, a prediction is RGB, made of the network's
-    Y and of Cb and Cr upscaled by bicubic interpolation. A grayscale batch
-    (one channel) is taken as an image with R = G = B.
+    MMagic's pipelines, metrics, visualizers and inferencers use RGB. The
+    paper's networks upscale luma, the Y of YCbCr (section 4.1). This model
+    connects the two. The loss is taken on Y. A prediction is RGB: the network's
+    Y, with Cb and Cr upscaled by bicubic interpolation. A grayscale batch (one
+    channel) counts as images with R = G = B.
 
     Args:
-        generator (dict): Config of a network 1 -> 1 channel. It reads and
-            yields Y / 255 (Y in studio range, 16..235).
+        generator (dict): Config of a network 1 -> 1 channel. Its input and
+            output are Y / 255 (Y in studio range, 16..235).
         pixel_loss (dict): Config of the loss, on Y / 255.
         train_cfg (dict, optional): Config for training.
         test_cfg (dict, optional): Config for testing. ``self_ensemble=True``
@@ -30,11 +30,12 @@ class LumaEditModel(BaseEditModel):
         init_cfg (dict, optional): MMEngine's initialization config.
         data_preprocessor (dict, optional): Config of a preprocessor that gives
             batches in 0..1. Defaults to MMagic's ``DataPreprocessor`` with
-            ``mean=[0]`` and ``std=[255]``: with one value, not three, it takes
-            grayscale batches too.
+            ``mean=[0]`` and ``std=[255]``. With one value instead of three, it
+            takes grayscale batches too.
 
     Raises:
-        ValueError: ``generator`` says that it reads or yields more channels.
+        ValueError: The ``in_channels`` or ``out_channels`` of ``generator`` is
+            not 1.
     """
 
     def __init__(self,

@@ -9,8 +9,8 @@ from torch import Tensor
 def self_ensemble(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Make an upscaling function average over the eight flips and rotations.
 
-    The average is taken of floats, before any rounding. The receptive field of the
-    result is that of ``function``: both are the same to all sides.
+    Floats are averaged, before any rounding. The receptive field stays that of
+    ``function``, the largest of its four sides.
 
     Args:
         function (Callable): Upscales a batch: (N, C, H, W) -> (N, C', s*H,

@@ -28,8 +28,8 @@ class SRDenseNet(BaseModule):
     conv 3x3 + ReLU -> dense blocks -> bottleneck 1x1 -> deconvolutions, each
     with ReLU -> conv 3x3.
 
-    ``forward`` reads as the paper does. Where nobody has changed or hooked the
-    modules inside, the same sums are computed in a faster order instead, see
+    ``forward`` follows figure 2. Where no module inside has been changed or
+    hooked, the same sums are computed in a faster order instead. See
     :mod:`srdensenet_mm.models.fused`.
 
     Args:
@@ -41,41 +41,40 @@ class SRDenseNet(BaseModule):
             low-level features. Defaults to 128.
         num_blocks (int): Dense blocks. Defaults to 8.
         num_layers (int): Convolutions in each of them. Defaults to 8.
-        growth_rate (int): Maps that each of these adds. Defaults to 16.
+        growth_rate (int): Maps that each convolution adds. Defaults to 16.
         bottleneck_channels (int): Maps that the deconvolutions work on.
             Defaults to 256.
         bottleneck_act (bool): Whether a ReLU follows the bottleneck. Defaults
             to False.
         deconv_kernel (int): 2 (kernel = stride) or 3, see
             :class:`DeconvUpsampler`. Defaults to 2.
-        feature_level (str): What skip connections there are.
-            ``'all'`` (SRDenseNet_All): a block reads the first convolution's
-            and all earlier blocks' maps, oldest first, and the bottleneck all
-            of them. ``'hl'`` (SRDenseNet_HL): blocks are chained, the
+        feature_level (str): Which skip connections there are.
+            ``'all'`` (SRDenseNet_All): a block reads the maps of the first
+            convolution and of all earlier blocks, oldest first. The bottleneck
+            reads all maps. ``'hl'`` (SRDenseNet_HL): blocks are chained. The
             bottleneck reads the first convolution's and the last block's maps.
-            ``'h'`` (SRDenseNet_H): chained, the bottleneck reads the last
-            block's maps. Defaults to ``'all'``.
-        dense_block (dict): Config of the blocks. ``in_channels``,
-            ``num_layers`` and ``growth_rate`` are filled in where the config
-            leaves them out and the signature of the module's constructor names
-            them (``**kwargs`` names none). Another registered module must yield
-            as many maps as its attribute ``out_channels`` says, or
-            ``num_layers * growth_rate`` where it has none. Defaults to
+            ``'h'`` (SRDenseNet_H): blocks are chained. The bottleneck reads the
+            last block's maps. Defaults to ``'all'``.
+        dense_block (dict): Config of the blocks. Missing ``in_channels``,
+            ``num_layers`` and ``growth_rate`` are filled in where the module's
+            constructor has parameters of these names. (``**kwargs`` does not
+            count.) Another registered module may have an attribute
+            ``out_channels``, the number of maps that it returns. Without it,
+            ``num_layers * growth_rate`` maps are expected. Defaults to
             ``dict(type='DenseBlock')``.
-        upsampler (dict): Config of the upsampler. ``in_channels``,
-            ``out_channels`` (both are ``bottleneck_channels``),
-            ``upscale_factor``, ``scale_factor`` (the same) and
-            ``deconv_kernel`` are filled in, in the same way. Another
-            registered module must yield as many maps as its attribute
-            ``out_channels`` says, or ``bottleneck_channels`` where it has
-            none. Defaults to ``dict(type='DeconvUpsampler')``.
-        with_cp (bool): Gradient checkpointing: blocks and upsampling are
-            computed again in the backward pass instead of being kept, for
-            large training patches. Same gradients. Defaults to False.
+        upsampler (dict): Config of the upsampler. Missing ``in_channels`` and
+            ``out_channels`` (both ``bottleneck_channels``), ``upscale_factor``,
+            ``scale_factor`` (the same value) and ``deconv_kernel`` are filled
+            in the same way. Without an attribute ``out_channels``,
+            ``bottleneck_channels`` maps are expected. Defaults to
+            ``dict(type='DeconvUpsampler')``.
+        with_cp (bool): Gradient checkpointing, for large training patches.
+            Blocks and upsampling are computed again in the backward pass
+            instead of being kept. Same gradients. Defaults to False.
         init_cfg (dict, optional): MMEngine's initialization config. Without
-            it, a new network upscales at once, a little blurred, and its maps
-            are alive, see :mod:`srdensenet_mm.models.initialization`.
-            Another registered block or upsampler keeps its own initialization.
+            it, a new network upscales from the first step, a little blurred.
+            See :mod:`srdensenet_mm.models.initialization`. Another registered
+            block or upsampler keeps its own initialization.
 
     Raises:
         ValueError: An argument has an unsupported value; the message names it.
@@ -140,14 +139,15 @@ class SRDenseNet(BaseModule):
         self._initialize()
 
     def _initialize(self) -> None:
-        """Have the image carried through, see :mod:`.initialization`; other modules' weights stay.
+        """Make weights that carry the image through the network, see :mod:`.initialization`.
 
-        Blocks and upsampler of ours have made their own weights.
+        Blocks and upsamplers of other classes keep their weights.
         """
         he_normal(self.conv_first, self.bottleneck, self.conv_last)
         convs = [self.conv_first]
         if self.feature_level == 'h':
-            # No other way leads to the bottleneck. A block's first maps are its first layer's.
+            # The only way to the bottleneck leads through all blocks. The first maps that a
+            # block returns are those of its first layer.
             if not all(type(block) is DenseBlock for block in self.blocks):
                 return
             convs += [block.layers[0] for block in self.blocks]
@@ -158,12 +158,12 @@ class SRDenseNet(BaseModule):
         """Upscale.
 
         Args:
-            x (Tensor): Shape (N, in_channels, H, W), float, luma (of studio
-                range) or RGB divided by 255.
+            x (Tensor): Shape (N, in_channels, H, W), float. Luma (studio
+                range, 16..235) or RGB (0..255), divided by 255.
 
         Returns:
-            Tensor: Shape (N, out_channels, s * H, s * W), s being
-            ``upscale_factor``; the same scale of values, not clipped.
+            Tensor: Shape (N, out_channels, s * H, s * W), where s is
+            ``upscale_factor``. The same range of values, not clipped.
         """
         fused = fused_forward(self, x) if type(self) is SRDenseNet else None
         if fused is not None:
@@ -187,12 +187,12 @@ class SRDenseNet(BaseModule):
 
 
 def has_stock_parts(network: nn.Module) -> bool:
-    """Whether a network is an SRDenseNet of the paper's parts, as its constructor makes them.
+    """Whether a network is an SRDenseNet with the paper's parts, as its constructor makes them.
 
-    Its class, its blocks and upsampler are our own, and every convolution in
-    them is PyTorch's own and has the shape that its place demands. The modules
-    then tell all about the network. Subclasses, and parts that somebody put in
-    place of ours, may compute something else.
+    Its class, blocks and upsampler are those of this package. Every convolution
+    is PyTorch's own and has the shape that its place demands. So the modules
+    alone say what the network computes. Subclasses and replaced parts may
+    compute something else.
     """
     return type(network) is SRDenseNet and are_stock_parts(network)
 
@@ -206,17 +206,17 @@ def _check_positive(**values: int) -> None:
 def _build(cfg: dict, **offered) -> nn.Module:
     """Build a part from its config, see ``dense_block`` and ``upsampler`` of :class:`SRDenseNet`.
 
-    What is registered already is taken as it is: the registry's own look-up
-    would import all of MMagic's models first.
+    A class that is registered already is used directly: the registry's own
+    look-up would import all of MMagic's models first.
 
     Args:
         cfg (dict): ``type`` (a registered name, a class or a function) and its
             arguments.
-        **offered: What is filled in where ``cfg`` leaves it out and the
-            signature of the class or function names it.
+        **offered: Arguments to fill in where ``cfg`` leaves them out and the
+            class or function has parameters of these names.
 
     Raises:
-        ValueError: Nothing of that name is registered.
+        ValueError: No module of that name is registered.
     """
     cfg = dict(cfg)
     kind = cfg.pop('type')

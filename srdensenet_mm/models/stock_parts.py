@@ -13,10 +13,10 @@ def are_stock_parts(network: nn.Module) -> bool:
         network (nn.Module): An SRDenseNet.
 
     Returns:
-        bool: Whether blocks and upsampler are exactly our classes and every
-        convolution is exactly PyTorch's, with the kernel, stride, padding and
-        number of maps that its place demands. A parametrized module is of
-        another class, so it does not count.
+        bool: Whether blocks and upsampler are exactly this package's classes,
+        and every convolution is exactly PyTorch's, with the kernel, stride,
+        padding and number of maps that its place demands. A parametrized
+        module has another class, so it does not count.
     """
     if type(network.upsampler) is not DeconvUpsampler or not all(
             type(block) is DenseBlock for block in network.blocks):
@@ -43,10 +43,10 @@ def are_stock_parts(network: nn.Module) -> bool:
 
 
 def _is_conv(module: nn.Module, kernel: int, reads: int | None = None,
-             yields: int | None = None) -> bool:
+             writes: int | None = None) -> bool:
     if type(module) is not nn.Conv2d:
         return False
-    shape = (yields or module.out_channels, reads or module.in_channels, kernel, kernel)
+    shape = (writes or module.out_channels, reads or module.in_channels, kernel, kernel)
     return (module.weight.shape == shape and module.bias is not None
             and module.padding == (kernel // 2, kernel // 2) and module.padding_mode == 'zeros'
             and module.stride == (1, 1) and module.dilation == (1, 1) and module.groups == 1)

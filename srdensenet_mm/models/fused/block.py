@@ -1,10 +1,10 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""The dense block by halves.
+"""The dense block, computed by halves.
 
 Convolution is linear in its input channels. So the outputs of the earlier half
-of a block's layers are convolved with what reads them of all kernels of the
-later half, at once, and each half goes on alone in the same way. Wide
-convolutions are faster than narrow ones, and less is concatenated.
+of a block's layers are convolved once with the slices that read them of all
+kernels of the later half. Each half is then computed alone in the same way.
+Wide convolutions are faster than narrow ones, and fewer maps are concatenated.
 """
 from collections.abc import Sequence
 
@@ -48,9 +48,9 @@ def _grow(layers: Sequence[nn.Conv2d], start: int, stop: int, sums: Tensor) -> l
         layers (Sequence[nn.Conv2d]): All layers of the block.
         start (int): The first of the layers to compute.
         stop (int): The layer after the last.
-        sums (Tensor): Shape (N, (stop - start) * growth_rate, H, W), what
-            layers before ``start`` contribute to these layers' convolutions,
-            with the bias. With ``start=0``, there are none: the output of the
+        sums (Tensor): Shape (N, (stop - start) * growth_rate, H, W). The
+            contributions of layers before ``start`` to the convolutions of
+            these layers, with the bias. With ``start=0``, the output of the
             first convolution alone.
     """
     if stop - start == 1:
@@ -70,5 +70,5 @@ def _grow(layers: Sequence[nn.Conv2d], start: int, stop: int, sums: Tensor) -> l
 
 
 def _side_by_side(pieces: list[Tensor]) -> Tensor:
-    # torch.cat copies a single one, too.
+    # torch.cat would copy even a single piece.
     return torch.cat(pieces, dim=1) if len(pieces) > 1 else pieces[0]

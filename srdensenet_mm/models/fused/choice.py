@@ -18,15 +18,18 @@ _HOOKS = ('_forward_pre_hooks', '_forward_hooks', '_backward_pre_hooks', '_backw
 
 @contextmanager
 def computing(form: str) -> Iterator[None]:
-    """Have every SRDenseNet computed in one form, for a comparison or a graph.
+    """Compute every SRDenseNet in one form, for a comparison or for a graph.
 
-    Nobody else needs this: all forms have the same result, to rounding.
+    All forms have the same result, up to rounding.
 
     Args:
-        form (str): ``'plain'``: as the paper reads. ``'graph'``: the fused form
-            as it is trained: nothing is written in place or cut into pieces,
-            so tracing takes it down for all sizes. Where the fused form may
-            not be taken at all, the plain one is.
+        form (str): ``'plain'``: as in the paper. ``'graph'``: the fused form as
+            it is trained. Nothing is written in place or cut into pieces, so a
+            traced graph works for all sizes. Where the fused form is not
+            allowed, the plain form runs.
+
+    Raises:
+        ValueError: ``form`` is neither of the two.
     """
     if form not in FORMS:
         raise ValueError(f'form={form!r} is not supported: choose one of {", ".join(FORMS)}')
@@ -38,17 +41,20 @@ def computing(form: str) -> Iterator[None]:
 
 
 def fused_forward(network: nn.Module, x: Tensor) -> Callable[[nn.Module, Tensor], Tensor] | None:
-    """What computes a network in place of its plain forward, if anything may.
+    """The function that may compute a network in place of its plain forward, if any.
 
-    The plain forward calls the modules inside, which much relies on. So it runs
-    where a module inside was replaced, parametrized or changed its shape, has a
-    hook (pruning, the older spectral_norm and weight_norm, observers of
-    quantization, taking out features), was compiled by itself or has a forward
-    of its own; where a weight or the input is another kind of tensor; and where
-    the call is traced, exported or transformed.
+    The plain forward calls the modules inside. The fused form does not, so it
+    must not run in these cases:
+
+    - A module inside was replaced, was parametrized or has another shape.
+    - A module inside has a hook. Pruning, the older spectral_norm and
+      weight_norm, quantization observers and feature extraction use hooks.
+    - A module inside was compiled by itself, or has its own forward.
+    - A weight or the input is another kind of tensor.
+    - The call is traced, exported or transformed.
 
     Args:
-        network (nn.Module): An SRDenseNet itself, no subclass.
+        network (nn.Module): An SRDenseNet, not a subclass.
         x (Tensor): Its input.
 
     Returns:
@@ -63,7 +69,7 @@ def fused_forward(network: nn.Module, x: Tensor) -> Callable[[nn.Module, Tensor]
         return None
     if not _is_untouched(network) or not are_stock_parts(network):
         return None
-    # A compiler fuses by itself, and pieces of a fixed size would tie it to one size of image.
+    # A compiler fuses by itself. Pieces of a fixed size would bind it to one image size.
     lean = not (compiling or asked_for == 'graph' or torch.is_grad_enabled())
     return functools.partial(compute, lean=lean)
 
@@ -81,11 +87,11 @@ def _is_untouched(network: nn.Module) -> bool:
 
 
 def _is_exporting() -> bool:
-    # torch 2.6 cannot tell; its exporter traces with another kind of tensor.
+    # torch 2.6 lacks this function. Its exporter traces with another kind of tensor.
     return getattr(torch.compiler, 'is_exporting', lambda: False)()
 
 
 def _is_transformed() -> bool:
-    """Whether torch.func vectorizes the call, or it is differentiated forwards."""
+    """Whether torch.func transforms the call, or forward-mode differentiation is on."""
     return (torch._C._are_functorch_transforms_active()
             or torch.autograd.forward_ad._current_level >= 0)

@@ -6,23 +6,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Layer = Callable[[Tensor], Tensor]
-# oneDNN's ReLU makes 0 of NaN. Its leaky ReLU lets NaN show; with this slope it yields
-# nothing below 0 that a sum would notice, and no number so small that it slows a CPU.
+# oneDNN's ReLU turns NaN into 0, its leaky ReLU keeps NaN. With this slope, negative outputs
+# are too small to change a sum, and not so small (denormal) that they slow a CPU.
 _SLOPE = 1e-30
 
 
 def linear_relu(weight: Tensor, bias: Tensor, rows: int) -> Layer:
     """Prepare ``relu(x @ weight.T + bias)`` for many calls without gradients.
 
-    On CPUs, oneDNN is given the weight in its own order, once, and adds the bias
-    and applies ReLU while it has each value at hand. torch's compiler uses the
-    same operator; it has no public name. A negative x becomes 1e-30 * x there.
+    On CPUs, the weight is put into oneDNN's own order once. oneDNN then adds the
+    bias and applies ReLU in the same pass. torch's compiler uses the same
+    operator, which has no public name. A negative sum s becomes 1e-30 * s there.
 
     Args:
-        weight (Tensor): Shape (C_out, C_in), of the type and on the device of
-            what is to come.
+        weight (Tensor): Shape (C_out, C_in), with the type and device of the
+            inputs.
         bias (Tensor): Shape (C_out, ), of the same type.
-        rows (int): Rows that a call will mostly have.
+        rows (int): Rows that most calls will have.
 
     Returns:
         Callable[[Tensor], Tensor]: (M, C_in) -> (M, C_out), for any M.
@@ -35,7 +35,7 @@ def linear_relu(weight: Tensor, bias: Tensor, rows: int) -> Layer:
 
 
 def _can_pack(weight: Tensor) -> bool:
-    # A compiler cannot look into packed weights; it fuses by itself.
+    # A compiler cannot read packed weights, and fuses by itself.
     if weight.device.type != 'cpu' or torch.compiler.is_compiling():
         return False
     if not torch.backends.mkldnn.is_available() or not all(

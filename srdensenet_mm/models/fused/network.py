@@ -15,9 +15,9 @@ def compute(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
     Args:
         network (nn.Module): The network.
         x (Tensor): Shape (N, in_channels, H, W), float.
-        lean (bool): Whether sums are made in place and wide maps in pieces,
-            which is faster still and takes little memory, but leaves nothing
-            to differentiate or to trace.
+        lean (bool): Whether sums are made in place and wide maps in pieces.
+            This is faster still and takes little memory, but it can be neither
+            differentiated nor traced.
 
     Returns:
         Tensor: Shape (N, out_channels, s * H, s * W).

@@ -1,14 +1,13 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Upsampling and the last convolution as matrix products.
 
-A deconvolution whose kernel is as large as its stride maps every pixel to a
-small square of its own, with no overlap: one matrix product of the pixels'
+A deconvolution whose kernel is as large as its stride maps every pixel to its
+own small square, with no overlap. That is one matrix product with the pixels'
 channel vectors. ReLU acts on each value alone, so a chain of such
-deconvolutions never needs its pixels in image order, and the last
-convolution, with few output channels, is one more product that gives each
-pixel's share of its 3x3 neighbourhood. Only these few shares are arranged as an
-image and added up. The wide maps at output resolution, 1 GiB at 1024x1024,
-need never exist at once.
+deconvolutions never needs its pixels in image order. The last convolution has
+few output channels. It is one more product, which gives each pixel's share of
+its 3x3 neighbourhood. Only these few shares are arranged as an image and added
+up. The wide maps at output resolution (1 GiB at 1024x1024) never exist at once.
 """
 import math
 from collections.abc import Callable, Collection
@@ -33,16 +32,16 @@ def tail(x: Tensor, upsampler: nn.Module, conv_last: nn.Conv2d, lean: bool) -> T
         x (Tensor): The bottleneck's maps, shape (N, C, H, W), float.
         upsampler (nn.Module): A DeconvUpsampler.
         conv_last (nn.Conv2d): The last convolution, 3x3 with padding 1.
-        lean (bool): As :func:`.network.compute` has it.
+        lean (bool): See :func:`.network.compute`.
 
     Returns:
-        Tensor: Shape (N, out_channels, s * H, s * W), of the type of ``x``; in
+        Tensor: Shape (N, out_channels, s * H, s * W), of the type of ``x``, or
         float32 under autocast.
     """
     if all(deconv.kernel_size == deconv.stride for deconv in upsampler.deconvs):
         return pixelwise_tail(x, upsampler.deconvs, conv_last, lean)
     x = upsampler(x)
-    # For the digits of its sums, which a convolution in 16 bits would round.
+    # A convolution in 16 bits would round its sums.
     return pixelwise_tail(x, (), conv_last, lean) if lean else in_float32(conv_last, x)
 
 
@@ -52,13 +51,13 @@ def pixelwise_tail(x: Tensor, deconvs: Collection[nn.ConvTranspose2d], conv_last
 
     Args:
         x (Tensor): The bottleneck's maps, shape (N, C, H, W), float.
-        deconvs (Collection[nn.ConvTranspose2d]): Those with kernel = stride, a
-            module list or a sequence; there may be none.
+        deconvs (Collection[nn.ConvTranspose2d]): Deconvolutions with kernel =
+            stride, in a module list or a sequence. May be empty.
         conv_last (nn.Conv2d): The last convolution, 3x3 with padding 1.
-        lean (bool): As :func:`.network.compute` has it.
+        lean (bool): See :func:`.network.compute`.
 
     Returns:
-        Tensor: As :func:`tail` returns it.
+        Tensor: See :func:`tail`.
     """
     n, channels, h, w = x.shape
     strides = [deconv.stride[0] for deconv in deconvs]
@@ -77,8 +76,8 @@ def pixelwise_tail(x: Tensor, deconvs: Collection[nn.ConvTranspose2d], conv_last
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
     out = _shares_in_pieces(pixels, matrices, biases, taps) if lean else shares(pixels)
 
-    # (N, H, W, s1, s1, s2, s2, ..., 9 * C_out) -> (N, s*H, s*W, 9, C_out): the shares of a pixel
-    # stay together, which moves them many times as fast as one by one.
+    # (N, H, W, s1, s1, s2, s2, ..., 9 * C_out) -> (N, s*H, s*W, 9, C_out). The shares of a pixel
+    # stay together: moving them one by one is many times slower.
     sub = [size for stride in strides for size in (stride, stride)]
     out = out.view(n, h, w, *sub, taps.size(0))
     depth = 2 * len(strides)
@@ -93,11 +92,11 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
                       taps: Tensor) -> Tensor:
     """The shares of all pixels, without gradients and with little memory.
 
-    They are written where they belong: small results kept between wide maps
-    would leave holes in the heap that add up to as much as all the wide maps
-    together.
+    Each piece is written to its final place at once. Small results kept between
+    wide maps would leave holes in the heap, together as large as all the wide
+    maps.
 
-    The shares are float32 or wider: they nearly cancel one another, and 16 bits
+    The shares are float32 or wider. They nearly cancel one another, and 16 bits
     would leave errors of half a level.
     """
     channels = pixels.size(1)
@@ -122,19 +121,19 @@ def _shares_in_pieces(pixels: Tensor, matrices: list[Tensor], biases: list[Tenso
 
 
 def _product_with(taps: Tensor, like: Tensor) -> Callable[[Tensor, Tensor], None]:
-    """Make what multiplies pixels by ``taps``, to more digits than the pixels' type has.
+    """Make a function that multiplies pixels by ``taps``, more exactly than the pixels' type.
 
-    CPUs multiply bf16 several times as fast as float32, and add up in 32 bits,
-    but round the sums to 16. Taking the rounded sums off within a second
-    product yields what the rounding lost, itself in 16 bits. ``taps`` is split
-    in the same way into what bf16 holds and the rest, once for all pieces.
+    CPUs multiply bf16 several times as fast as float32. They add up in 32 bits,
+    but round the sums to 16. A second product with the rounded sums subtracted
+    gives the rounding error, itself in 16 bits. ``taps`` is split in the same
+    way, into its bf16 value and the rest, once for all pieces.
 
     Args:
         taps (Tensor): Shape (channels, K), float32 or wider.
-        like (Tensor): Has the type and device of the pixels to come.
+        like (Tensor): Has the type and device of the pixels.
 
     Returns:
-        Callable: Takes pixels, shape (P, channels), and what to write to,
+        Callable: Takes pixels, shape (P, channels), and the tensor to write to,
         shape (P, K), of the type of ``taps``.
     """
     if like.dtype is not torch.bfloat16 or like.device.type != 'cpu':
@@ -152,7 +151,7 @@ def _product_with(taps: Tensor, like: Tensor) -> Callable[[Tensor, Tensor], None
 
 
 def _add_up(shares: Tensor, bias: Tensor, lean: bool) -> Tensor:
-    """Add every pixel's nine shares onto its neighbours, (N, 9, C, H, W) -> (N, C, H, W)."""
+    """Add every pixel's nine shares to its neighbours, (N, 9, C, H, W) -> (N, C, H, W)."""
     h, w = shares.shape[-2:]
     if not lean:
         shares = F.pad(shares, (1, 1, 1, 1))

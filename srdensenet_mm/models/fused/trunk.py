@@ -1,12 +1,12 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """From the image to the bottleneck's maps without wide concatenations.
 
-Convolution is linear in its input channels, so with feature level ``'all'`` the
-first convolution of a block, and the bottleneck, are sums of one contribution
-from each source: the first convolution and the blocks before. Each source is
-convolved once, when it appears, with the slices of all later kernels that read
-it. The sums are the same; every map is read once instead of up to nine times,
-and no wide input is copied.
+Convolution is linear in its input channels. With feature level ``'all'``, the
+first convolution of a block is therefore a sum of contributions, one from each
+source. So is the bottleneck. Sources are the network's first convolution and
+the earlier blocks. Each source is convolved once, when it appears, with the
+slices of all later kernels that read it. The sums are the same. Every map is
+read once instead of up to nine times, and no wide input is copied.
 """
 import functools
 
@@ -25,7 +25,7 @@ def trunk(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
     Args:
         network (nn.Module): An SRDenseNet with the paper's own parts.
         x (Tensor): Shape (N, in_channels, H, W), float.
-        lean (bool): As :func:`.network.compute` has it.
+        lean (bool): See :func:`.network.compute`.
 
     Returns:
         Tensor: Shape (N, bottleneck_channels, H, W), in ``channels_last``.
@@ -42,15 +42,15 @@ def trunk(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
 
 
 def _low_level_maps(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
-    # oneDNN and cuDNN run the network faster on channels_last, which they take from its input.
-    # Of an image with one channel, contiguous() cannot tell the layout and leaves it.
-    # An exported graph's engine chooses by itself, and in training the first kernel's
-    # gradient would lie in another order than the kernel, of which DDP warns.
+    # oneDNN and cuDNN run the network faster in channels_last, the layout of its input.
+    # (contiguous() does not change the layout of an image with one channel.)
+    # An exported graph's engine chooses by itself. In training, the first kernel's gradient
+    # would have another layout than the kernel, and DDP would warn of that.
     if lean:
         x = x.to(memory_format=torch.channels_last)
     maps = F.relu(in_float32(network.conv_first, x))
     dtype = maps.dtype
-    if dtype is torch.float32 and is_autocast(x):  # What every convolution would make of it.
+    if dtype is torch.float32 and is_autocast(x):  # as every later convolution would convert it
         dtype = torch.get_autocast_dtype(x.device.type)
     return maps.to(dtype, memory_format=torch.channels_last)
 
@@ -59,7 +59,7 @@ def _by_contributions(network: nn.Module, low_level: Tensor, lean: bool) -> Tens
     blocks = [list(block.layers) for block in network.blocks]
     readers = [layers[0] for layers in blocks]
     growth = [reader.out_channels for reader in readers]
-    # The sources' widths; tracing would take a tensor's own for a size that may change.
+    # The sources' widths, not from tensors: tracing takes their sizes for ones that may change.
     widths = [network.conv_first.out_channels,
               *(len(layers) * width for layers, width in zip(blocks, growth, strict=True))]
     stop, source, pending, total = 0, low_level, None, None
@@ -84,8 +84,7 @@ def _add_to_bottleneck(bottleneck: nn.Conv2d, total: Tensor | None, source: Tens
     if not lean:
         part = F.conv2d(source, weight, bias if total is None else None)
         return part if total is None else total + part
-    # The same as a matrix product that adds to its output in place: no
-    # pass over the maps for the sum.
+    # A matrix product that adds to its output in place saves a pass over the maps.
     n, width, h, w = source.shape
     pixels = source.permute(0, 2, 3, 1).reshape(-1, width)
     weight = weight.flatten(1).t().to(pixels.dtype)
