@@ -1,11 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """SRDenseNet as a plugin of MMagic.
 
-Importing the package registers its modules, so that ``custom_imports =
-dict(imports=['srdensenet_mm'])`` is all that a config needs. They are imported
-when a registry is first asked for one of them, so that this import stays
-light. Where MMagic is not installed, what needs it says so when it is imported;
-the network and :mod:`srdensenet_mm.spandrel` work without.
+Importing the package registers its modules. So ``custom_imports =
+dict(imports=['srdensenet_mm'])`` is all that a config needs. The modules are
+imported when a registry first looks for one of them, so this import stays fast.
+Without MMagic, the network and :mod:`srdensenet_mm.spandrel` work. Importing
+any other part then raises an error that says what is missing.
 """
 from . import compat
 from .version import __version__

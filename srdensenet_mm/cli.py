@@ -21,7 +21,7 @@ from .errors import UserError, run_tool
 def list_tools() -> list[str]:
     """The names of the tools that ``srdensenet-mm`` runs, sorted."""
     tools = {path.stem: path.resolve() for path in (mim_folder() / 'tools').glob('*.py')}
-    # Its images and the published weights are in a checkout alone.
+    # The demo's images are in a checkout only.
     return sorted(name for name, path in tools.items()
                   if name != 'demo' or (path.parents[1] / 'tests/data').is_dir())
 
@@ -45,11 +45,11 @@ def run_installed_tool(name: str, arguments: list[str]) -> None:
 
 
 def scores_of_recipes() -> dict[str, str]:
-    """What the published weights of each recipe reach, from model-index.yml.
+    """The published scores of each recipe, from model-index.yml.
 
     Returns:
-        dict[str, str]: By the recipe's name, such as ``'Set5 31.59 / 0.8885'``
-        (PSNR in dB and SSIM, on Y). Recipes without weights are not there.
+        dict[str, str]: Recipe name -> scores, such as ``'Set5 31.59 / 0.8885'``
+        (PSNR in dB and SSIM, on Y). Without recipes that have no weights.
     """
     import yaml
     root = mim_folder()
@@ -94,5 +94,5 @@ def main() -> int:
 
 
 def entry() -> None:
-    """What the installed command calls."""
+    """Entry point of the installed command."""
     run_tool(main)

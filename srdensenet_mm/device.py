@@ -12,8 +12,8 @@ from .errors import UserError
 def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX).
 
-    Where it does not, torch computes in bf16 by loops of its own: right, and
-    58 times slower than in fp32 (the default network on an AVX2 CPU).
+    Without that, torch's bf16 is right, but 58 times slower than fp32 (the
+    default network on an AVX2 CPU).
     """
     checks = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
@@ -29,12 +29,12 @@ def device_name() -> str:
 
 
 def find_device(device: str | torch.device | None, backend: str = 'torch') -> torch.device:
-    """A device that can be computed on.
+    """Choose a device and check that it computes.
 
     Args:
         device (str | torch.device, optional): None takes a GPU where there is
             one and ``backend`` is torch, else the CPU.
-        backend (str): What is to compute; all but torch run on CPUs.
+        backend (str): The backend that will compute. All but torch run on CPUs.
 
     Raises:
         UserError: There is no such device here.
@@ -45,7 +45,7 @@ def find_device(device: str | torch.device | None, backend: str = 'torch') -> to
     try:
         found = torch.device(device)
         torch.empty(1, device=found)
-    except Exception as error:  # of many kinds, by device
+    except Exception as error:  # each kind of device raises its own
         reason = ' '.join(str(error).split()[:12])
         raise UserError(f'device={device}: cannot be used here ({reason}); cpu can') from error
     if found.type == 'meta':

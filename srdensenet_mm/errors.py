@@ -39,7 +39,7 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
             sys.stdout.flush()
     except UserError as error:
         message = ' '.join(str(error).split())
-        if _first_to_say(message):
+        if _is_first_to_print(message):
             print(f'error: {message}', file=sys.stderr)
         status = 2
     except (KeyboardInterrupt, RuntimeError) as error:
@@ -62,21 +62,21 @@ def printable(text: str) -> str:
 
 
 def _reader_has_gone() -> bool:
-    """Whether it is stdout that cannot be written; if so, nothing more will be."""
+    """Whether stdout has no reader any more; if so, later output is discarded."""
     try:
         poll = select.poll()
-        poll.register(sys.stdout.fileno(), 0)  # errors are told unasked
+        poll.register(sys.stdout.fileno(), 0)  # errors are always reported
         gone = bool(poll.poll(0))
     except (AttributeError, OSError):  # no poll here, or no file
         return False
     if gone:
-        # Else Python would try again when it ends, and say so.
+        # Else Python would try again at its end, and print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return gone
 
 
-def _first_to_say(message: str) -> bool:
-    """Whether no other process of the same job has said this already.
+def _is_first_to_print(message: str) -> bool:
+    """Whether no other process of the same job has printed this message.
 
     ``tools/dist_train.sh`` gives its processes a folder to agree in.
     """

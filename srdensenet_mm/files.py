@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Folders to write to, and files of which no reader ever meets half."""
+"""Folders to write to, and files that no reader ever finds half-written."""
 import errno
 import os
 import shutil
@@ -12,13 +12,13 @@ from .errors import UserError
 
 # In the name of a file that is being written, before its suffix.
 _MARK = '.half-written'
-# How network shares and object stores say that they do not know an operation.
+# Error numbers of network shares and object stores for operations that they lack.
 _REFUSALS = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP,
              errno.EOPNOTSUPP, errno.ENOTTY}
 
 
 def make_folder(path: str | Path) -> None:
-    """Make a folder, where it is not there, before anything is computed for it.
+    """Make a folder where it is missing, and check that it can be written to.
 
     Raises:
         UserError: It cannot be made or written to.
@@ -29,7 +29,7 @@ def make_folder(path: str | Path) -> None:
     except OSError as error:
         raise UserError(f'{path}: cannot be made ({error.strerror})') from error
     try:
-        # os.access() knows neither quotas nor what a server allows.
+        # os.access() considers neither quotas nor a server's permissions.
         trial = _new_file(path / 'trial')
     except OSError as error:
         raise UserError(f'{path}: cannot be written to ({error.strerror})') from error
@@ -38,7 +38,7 @@ def make_folder(path: str | Path) -> None:
 
 
 def same_file(one: str | Path, other: str | Path) -> bool:
-    """Whether two names mean one file, which need not be there."""
+    """Whether two names mean the same file, which may be missing."""
     return os.path.realpath(one) == os.path.realpath(other) or (
         os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other))
 
@@ -52,24 +52,24 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         with atomic_write('out/image.png') as temporary:
             cv2.imwrite(str(temporary), image)
 
-    Permissions, flushing to the disk and renaming are left out where the file
-    system does not know them. Without renaming, the whole file is copied to its
-    place: only a kill during this copy leaves half of it.
+    Some file systems have no permissions, no flushing to the disk or no
+    renaming: these steps are then left out. Without renaming, the whole file is
+    copied to its place. Only a kill during this copy leaves half of it.
 
     Args:
         path (str | Path): The file to write. Missing folders above it are
-            made. A file already there is replaced at the end, and kept where
+            made. An existing file is replaced at the end, and kept where
             writing fails.
 
     Yields:
         Path: A new, empty, hidden file in the same folder, with the same
-        suffix, to be written instead. It becomes ``path`` when the block ends;
-        where the block raises, it is removed.
+        suffix. Write to it instead. It becomes ``path`` when the block ends. If
+        the block raises, it is removed.
 
     Raises:
         UserError: The folder cannot be made or written to, ``path`` is a
-            folder, or the disk is full (an ``OSError`` of the block is taken
-            for a failure to write ``path``).
+            folder, or the disk is full. (Any ``OSError`` of the block counts as
+            a failure to write ``path``.)
     """
     path = Path(path)
     temporary = None
@@ -92,14 +92,14 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 def _new_file(path: Path) -> Path:
     """Make a hidden file of the same suffix beside another, with the permissions of the folder."""
-    # Not by tempfile, whose files are private until their permissions are changed.
+    # Not with tempfile: its files are private until their permissions are changed.
     file = path.with_name(f'.{path.stem[:32]}-{uuid.uuid4().hex[:12]}{_MARK}{path.suffix}')
     file.touch(exist_ok=False)
     return file
 
 
 def _flush(file) -> None:
-    """Have what was written reach the disk, where the file system can tell that it does."""
+    """Write a file's data through to the disk, where the file system supports it."""
     try:
         os.fsync(file.fileno())
     except OSError as error:
@@ -126,11 +126,11 @@ def _move(source: Path, target: Path) -> None:
 
 
 def remove_half_written(folder: str | Path, suffix: str) -> None:
-    """Remove what :func:`atomic_write` left where its process was killed.
+    """Remove temporary files of :func:`atomic_write` after its process was killed.
 
     Args:
-        folder (str | Path): Where nobody else is writing.
-        suffix (str): Of the files, such as ``'.pth'``.
+        folder (str | Path): A folder that no other process is writing to.
+        suffix (str): The files' suffix, such as ``'.pth'``.
     """
     for path in Path(folder).glob(f'.*{_MARK}{suffix}'):
         path.unlink(missing_ok=True)

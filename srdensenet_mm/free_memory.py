@@ -1,11 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Memory that is free: the machine's, a device's, and one training process's share."""
+"""Free memory: of the machine, of a device, and one training process's share."""
 import os
 from pathlib import Path
 
 import psutil
 
-# What launchers set: torchrun, Slurm and Open MPI.
+# Environment variables set by torchrun, Slurm and Open MPI.
 _PROCESSES_HERE = ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE', 'OMPI_COMM_WORLD_LOCAL_SIZE')
 
 
@@ -47,7 +47,7 @@ def free_bytes(device) -> int:
 
 
 def _container_free(root: Path = Path('/sys/fs/cgroup')) -> int | None:
-    """What the control group of this container leaves, None without a limit."""
+    """Bytes that this container's control group leaves; None without a limit."""
     layouts = (('memory.max', 'memory.current'),
                ('memory/memory.limit_in_bytes', 'memory/memory.usage_in_bytes'))
     for limit_name, used_name in layouts:
@@ -59,7 +59,7 @@ def _container_free(root: Path = Path('/sys/fs/cgroup')) -> int | None:
             continue
         if not limit.isdigit():
             return None
-        # Pages of files count as used, but are given up when they are wanted.
+        # Cached pages of files count as used, but the kernel frees them on demand.
         cache = sum(int(line.split()[1]) for line in statistics.splitlines()
                     if line.startswith(('inactive_file ', 'active_file ')))
         return max(0, int(limit) - used + cache)

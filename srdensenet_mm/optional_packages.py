@@ -1,11 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Packages that some parts need, and the rest does without."""
+"""Packages that only some parts need."""
 import importlib
 from types import ModuleType
 
 from .errors import UserError
 
-# Package -> the extra of setup.py that brings it, and what pip installs without the extra.
+# Package -> the extra of setup.py that installs it, and the same packages by name.
 _EXTRAS = {
     'onnx': ('onnxruntime', 'onnx onnxruntime'),
     'onnxruntime': ('onnxruntime', 'onnx onnxruntime'),
@@ -21,7 +21,7 @@ def import_optional(name: str) -> ModuleType:
         name (str): ``'onnx'``, ``'onnxruntime'``, ``'openvino'`` or ``'spandrel'``.
 
     Raises:
-        UserError: It is not installed, or does not load; the message has the
+        UserError: It is not installed, or does not load. The message has the
             command that installs it.
     """
     try:

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""SRDenseNet for the package ``spandrel``, and so for the programs that load files through it.
+"""SRDenseNet for the package ``spandrel`` and all programs that load files through it.
 
 Importing this module registers the architecture; MMagic need not be installed::
 
@@ -7,11 +7,11 @@ Importing this module registers the architecture; MMagic need not be installed::
     from spandrel import ModelLoader
     model = ModelLoader().load_from_file('srdensenet_x4-8c43b9a8.pth')
 
-It reads published and converted checkpoints of ours, ``.pth`` and
-``.safetensors``, and those of the two other implementations that
-``tools/convert_checkpoint.py`` knows. A Runner's own checkpoint is to be
-published first. A network on luma takes and gives RGB: Y goes through the
-network, Cb and Cr through bicubic interpolation.
+It reads published and converted checkpoints of this project, ``.pth`` and
+``.safetensors``. It also reads those of the two other implementations that
+``tools/convert_checkpoint.py`` knows. Publish a Runner's own checkpoint first.
+A network on luma takes and returns RGB: Y goes through the network, Cb and Cr
+through bicubic interpolation.
 """
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _spandrel = import_optional('spandrel')
 
 
 class ImagesThroughLuma(nn.Module):
-    """A network on luma as one on RGB, in whatever type its weights have.
+    """Makes a network on luma work on RGB, in the type of its weights.
 
     Args:
         network (nn.Module): 1 -> 1 channel, on Y / 255.
@@ -55,11 +55,11 @@ class SRDenseNetArch(_spandrel.Architecture[nn.Module]):
         super().__init__(id='SRDenseNet', name='SRDenseNet', detect=is_srdensenet)
 
     def load(self, state_dict: dict[str, Any]):
-        """Read the hyper-parameters off the weights, and fill them in.
+        """Find the hyper-parameters from the weights, and build the network.
 
         Returns:
-            spandrel.ImageModelDescriptor: Of RGB images, whatever the network
-            works on.
+            spandrel.ImageModelDescriptor: It takes RGB images, even where the
+            network works on luma.
 
         Raises:
             Mismatch: A weight is missing, surplus or has another shape.

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Whether an exported model does what the network does."""
+"""Whether an exported model computes the same as the network."""
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -11,17 +11,17 @@ from srdensenet_mm.optional_packages import import_optional
 from .onnx_graph import INPUT
 from .probing import channels_of
 
-# (N, H, W). Neither was traced, and between them every dynamic dimension differs.
+# (N, H, W). Neither is the traced size, and they differ in every dynamic dimension.
 CHECKED_SIZES = ((1, 20, 31), (2, 33, 18))
 
 
 def make_session(model: bytes, keep_memory: bool = True):
-    """An onnxruntime session on the CPU, with as many threads as torch takes now.
+    """An onnxruntime session on the CPU, with as many threads as torch uses now.
 
     Args:
         model (bytes): The serialised model.
-        keep_memory (bool): Whether it keeps the memory that it has once taken
-            for the next call. Defaults to True.
+        keep_memory (bool): Whether it keeps its memory for the next call.
+            Defaults to True.
 
     Returns:
         onnxruntime.InferenceSession: Ready to run.
@@ -48,9 +48,9 @@ def largest_difference(model: bytes,
         sizes (Sequence[tuple]): (N, H, W) of the random inputs, in 0..1.
 
     Returns:
-        float: The largest absolute difference of any output, in parts of the
-        output's range where that exceeds 1 (an untrained network's does);
-        infinite where shapes differ or the output is not finite.
+        float: The largest absolute difference of any output. Where outputs
+        exceed 1 (as for an untrained network), it is divided by the largest.
+        Infinite where shapes differ or the output is not finite.
 
     Raises:
         UserError: onnxruntime is not installed.
@@ -71,15 +71,15 @@ def noise(channels: int,
 
 def largest_difference_of(run: Callable[[Tensor], Tensor], network: nn.Module,
                           batches: Iterable[Tensor]) -> float:
-    """:func:`largest_difference` of any other way to run a network, on any inputs.
+    """Compare any way to run a network with the network in torch, on any inputs.
 
     Args:
-        run (Callable): Takes and gives tensors as the network does.
+        run (Callable): Takes and returns tensors as the network does.
         network (nn.Module): The network.
         batches (Iterable[Tensor]): Inputs, each (N, C, H, W), float32.
 
     Returns:
-        float: As of :func:`largest_difference`.
+        float: See :func:`largest_difference`.
     """
     worst = 0.
     for inputs in batches:
@@ -104,8 +104,8 @@ def psnr_loss(model: bytes, network: nn.Module,
             (1, C, s*h, s*w); float32, 0..1.
 
     Returns:
-        float: dB, the mean over all pairs; below 0 where the model is the
-        better one. s pixels of border do not count.
+        float: dB, the mean over all pairs. Negative where the model is better.
+        s pixels of border do not count.
     """
     session = make_session(model)
     lost = []

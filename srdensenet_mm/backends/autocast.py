@@ -8,10 +8,10 @@ DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 class Autocast(nn.Module):
-    """A network computed in a type, its input and output in float32.
+    """A network computed in a given type, with float32 input and output.
 
-    By autocast rather than by converting the network: what needs the digits,
-    such as SRDenseNet's first convolution and its last sums, keeps them.
+    It uses autocast and does not convert the network. So SRDenseNet's first
+    convolution and last sums keep float32, which they need.
 
     Args:
         network (nn.Module): Is copied.
@@ -26,7 +26,7 @@ class Autocast(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Shape (N, C, H, W) to (N, C', s*H, s*W), float32."""
-        # Where it is now: a module that holds it may have been moved.
+        # Not the constructor's device: a module that holds this one may have been moved.
         device = next(self.parameters(), inputs).device
         reduced = self.dtype is not torch.float32
         with torch.autocast(device.type, dtype=self.dtype if reduced else None, enabled=reduced):

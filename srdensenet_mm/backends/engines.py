@@ -18,20 +18,19 @@ from .quantization import dead_leaves, to_int8
 
 Backend = Callable[[Tensor], Tensor]
 
-# Backend -> what it can compute in on a CPU.
+# Backend -> the types that it can compute in on a CPU.
 DTYPES = {
     'torch': ('fp32', 'bf16', 'fp16'),
-    # Its CPU kernels know neither of the short types: it would convert the
-    # values back before each operation.
+    # It has no CPU kernels for 16 bits: it would convert values before each operation.
     'onnxruntime': ('fp32', ),
     'openvino': ('fp32', 'bf16', 'fp16', 'int8'),
 }
 
-# The largest difference to torch, in parts of the largest value. A constant that should be
-# computed shows by more.
+# The largest allowed difference to torch, relative to the largest value. Where tracing made a
+# constant of a value, the difference is larger.
 _TOLERANCES = {'fp32': 1e-3, 'bf16': 0.1, 'fp16': 2e-2, 'int8': 0.1}
 
-# How the engines say that there is not enough.
+# How the engines report a lack of memory.
 _LACK_OF_MEMORY = ('bad_alloc', 'ailed to allocate memory')
 
 
@@ -39,31 +38,32 @@ def make_backend(network: nn.Module,
                  name: str,
                  dtype: str = 'fp32',
                  keep_memory: bool = True) -> Backend:
-    """Prepare a network to be run on the CPU.
+    """Prepare a network to run on the CPU.
 
-    The network is copied (torch) or exported and compiled (the engines) here,
-    once, for images of all sizes; changing its weights later has no effect.
+    The network is copied (torch) or exported and compiled (engines) once, for
+    images of all sizes. Changing its weights later has no effect.
 
     Args:
         network (nn.Module): (N, C, H, W) -> (N, C', s*H, s*W), float32.
         name (str): ``'torch'``, ``'onnxruntime'`` or ``'openvino'``.
-        dtype (str): What it computes in. onnxruntime only does ``'fp32'``, the
-            others ``'bf16'`` and ``'fp16'`` too where the CPU has instructions
-            for them. OpenVINO does ``'int8'`` on any CPU: its convolutions, see
+        dtype (str): The type that it computes in. onnxruntime supports
+            ``'fp32'`` only. The others support ``'bf16'`` and ``'fp16'`` too,
+            where the CPU has instructions for them. OpenVINO computes the
+            convolutions in ``'int8'`` on any CPU, see
             :func:`~.quantization.to_int8`. Defaults to ``'fp32'``.
         keep_memory (bool): Whether onnxruntime keeps memory for the next call.
-            It then takes up to twice what it needs, for a little less time.
-            Nothing to the others. Defaults to True.
+            It is then a little faster and takes up to twice the memory. Has no
+            effect on the others. Defaults to True.
 
     Returns:
-        Callable[[Tensor], Tensor]: Takes and gives float32 tensors on the CPU.
-        Several threads may call it at once. An engine takes as many threads as
-        torch does now, and raises ``MemoryError`` where it lacks memory.
+        Callable[[Tensor], Tensor]: Takes and returns float32 tensors on the
+        CPU. Several threads may call it at once. An engine uses as many threads
+        as torch does now, and raises ``MemoryError`` where it lacks memory.
 
     Raises:
-        UserError: The name or dtype is not supported, the package is not
-            installed, or the network cannot be exported, or not as what it
-            computes.
+        UserError: The name or dtype is not supported, or the package is not
+            installed. Or the network cannot be exported, or the exported graph
+            computes something else.
     """
     if name not in DTYPES:
         raise UserError(f'backend={name!r} is not supported: choose one of {", ".join(DTYPES)}')
@@ -75,7 +75,7 @@ def make_backend(network: nn.Module,
             raise UserError(f'dtype={dtype!r}: this CPU does not compute in it, choose fp32')
         return _make_torch(network, dtype)
     network = copy.deepcopy(network).cpu().float().eval()
-    run = _telling_lack_of_memory(
+    run = _with_memory_errors(
         _make_onnxruntime(network, keep_memory) if name == 'onnxruntime'
         else _make_openvino(network, dtype))
     _compare(run, network, name, dtype)
@@ -83,10 +83,10 @@ def make_backend(network: nn.Module,
 
 
 def _compare(run: Backend, network: nn.Module, name: str, dtype: str) -> None:
-    """Refuse a graph into which tracing has written what it should compute."""
+    """Refuse a graph that computes other values than the network in torch."""
     from .agreement import largest_difference_of, noise
     channels = channels_of(network)
-    # In 8 bits, the ranges of maps are those of images, which noise exceeds.
+    # In 8 bits, maps have the ranges that images give them. Noise would exceed these.
     inputs = _crops(dead_leaves(2, channels, seed=1)) if dtype == 'int8' else noise(channels)
     difference = largest_difference_of(run, network, inputs)
     if not difference <= _TOLERANCES[dtype]:
@@ -96,7 +96,7 @@ def _compare(run: Backend, network: nn.Module, name: str, dtype: str) -> None:
 
 
 def _crops(images: list[np.ndarray]) -> list[Tensor]:
-    """Two batches, of another number and other sides."""
+    """Two batches of different sizes."""
     both = torch.from_numpy(np.concatenate(images))
     return [both[:1, :, :20, :31], both[:, :, 30:63, :18]]
 
@@ -111,16 +111,16 @@ def _make_torch(network: nn.Module, dtype: str) -> Backend:
     return run
 
 
-def _telling_lack_of_memory(run: Backend) -> Backend:
-    def told(inputs: Tensor) -> Tensor:
+def _with_memory_errors(run: Backend) -> Backend:
+    def checked(inputs: Tensor) -> Tensor:
         try:
             return run(inputs)
-        except Exception as error:  # onnxruntime's have no common class but this
+        except Exception as error:  # onnxruntime's exceptions have no closer common class
             if not any(words in str(error) for words in _LACK_OF_MEMORY):
                 raise
             raise MemoryError(str(error)) from error
 
-    return told
+    return checked
 
 
 def _make_onnxruntime(network: nn.Module, keep_memory: bool) -> Backend:
@@ -149,9 +149,9 @@ def _make_openvino(network: nn.Module, dtype: str) -> Backend:
     model = to_onnx(network)
     if dtype == 'int8':
         model = to_int8(folded(model), dead_leaves(8, channels_of(network)))
-    # OpenVINO rounds everything, the image too.
+    # In bf16, OpenVINO rounds the image too.
     split = split_input(model) if dtype == 'bf16' else None
-    # Without the hint, OpenVINO takes bf16 for fp32 wherever it is faster.
+    # Without the hint, OpenVINO uses bf16 instead of fp32 wherever it is faster.
     compiled = core.compile_model(
         core.read_model(split or model), 'CPU', {
             'INFERENCE_PRECISION_HINT': dict(bf16='bf16', fp16='f16').get(dtype, 'f32'),
@@ -175,7 +175,7 @@ def _make_openvino(network: nn.Module, dtype: str) -> Backend:
             out = request.infer([_array(in_parts(inputs.float()) if split else inputs)])[0]
         finally:
             idle.put(request)
-        # Where memory lacks, it hands out what the call before has left there, and says nothing.
+        # Without enough memory, it returns the result of the call before, and no error.
         if out.shape != (n, shape[1], scale * height, scale * width):
             raise MemoryError('OpenVINO lacks memory')
         return torch.from_numpy(out)

@@ -15,12 +15,12 @@ from srdensenet_mm.optional_packages import import_optional
 from .probing import channels_of
 
 INPUT, OUTPUT = 'input', 'output'
-# 13 is the first with quantisation of single channels; the newest is the last
-# that torch's TorchScript exporter writes.
+# 13 is the first with quantization per channel. 20 is the last that torch's TorchScript exporter
+# writes.
 OPSETS = range(13, 21)
 DEFAULT_OPSET = 17
-# Height and width that the network is traced with: different, so that a mix-up
-# of the two would show, and odd, so that nothing can rely on even ones.
+# Height and width of the traced input: different, so that swapping them would show, and odd, so
+# that nothing can rely on even ones.
 _TRACED = (13, 17)
 
 
@@ -47,10 +47,9 @@ def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:
     example = torch.zeros(1, channels_of(network), *_TRACED, dtype=torch.float32)
     buffer = io.BytesIO()
     try:
-        # What tracing warns of, values that it takes for constants, would show
-        # at other sizes than the traced one, where whoever uses the graph
-        # compares it with torch. The exporter by tracing is deprecated, but the
-        # newer one needs onnxscript and writes a graph of no other operations.
+        # Tracing warns of values that it takes for constants. Those would show at other sizes,
+        # where callers compare the graph with torch. This exporter is deprecated, but the newer
+        # one needs onnxscript and writes the same operations.
         with warnings.catch_warnings(), torch.no_grad(), computing('graph'):
             warnings.simplefilter('ignore', torch.jit.TracerWarning)
             warnings.simplefilter('ignore', DeprecationWarning)
@@ -65,12 +64,12 @@ def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:
                     INPUT: {0: 'batch', 2: 'height', 3: 'width'},
                     OUTPUT: {0: 'batch', 2: 'scaled_height', 3: 'scaled_width'},
                 })
-    except Exception as error:  # of many kinds, by what the network does
+    except Exception as error:  # exporters raise exceptions of many kinds
         reason = ' '.join(str(error).split()[:30])
         raise UserError(f'{type(network).__name__} cannot be exported with opset {opset} '
                         f'({type(error).__name__}: {reason})') from error
     proto = onnx.load_from_string(buffer.getvalue())
-    # The exporter takes the channels of what has been added up for a size that may change.
+    # The exporter marks the output's channels as dynamic where they come from a sum.
     with torch.no_grad():
         channels = network(example).size(1)
     proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = channels
@@ -78,11 +77,10 @@ def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:
 
 
 def folded(model: bytes) -> bytes:
-    """Compute once what depends on no input, and drop what computes nothing.
+    """Compute constant parts of a graph once, and remove nodes without effect.
 
-    The exporter leaves the way from a network's weights to the matrices of its
-    products in the graph; whoever stores the weights in fewer bits must find
-    the matrices.
+    The exporter leaves operations between a network's weights and the matrices
+    of its products. Quantization must find these matrices as constants.
 
     Args:
         model (bytes): A model of :func:`to_onnx`.
@@ -103,7 +101,7 @@ def folded(model: bytes) -> bytes:
         ort.InferenceSession(model, options, providers=['CPUExecutionProvider'])
         onnx = import_optional('onnx')
         proto = onnx.load(str(path))
-    # It declares its own operators, whether there are any or not.
+    # onnxruntime declares its own operators even where the graph has none.
     used = {node.domain for node in proto.graph.node}
     for i in reversed(range(len(proto.opset_import))):
         if proto.opset_import[i].domain not in used:

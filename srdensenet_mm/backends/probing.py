@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What a network is, found out by looking at it and by running it."""
+"""Channels and scale of a network, found from its modules or by running it."""
 import torch
 from torch import Tensor, nn
 
@@ -19,13 +19,13 @@ def find_scale(network: nn.Module, channels: int) -> int:
     """How much a network upscales, found by running it.
 
     Raises:
-        UserError: It does not upscale images of so many channels.
+        UserError: It does not upscale images with this number of channels.
     """
     inputs = torch.zeros(1, channels, 16, 24, dtype=torch.float32)
     try:
         with torch.no_grad():
             out = network(inputs)
-    except Exception as error:  # a network that wants more than an image
+    except Exception as error:  # e.g. a network that needs more inputs than an image
         raise UserError(f'{type(network).__name__} does not upscale an image of {channels} '
                         f'channels: {error}') from error
     if isinstance(out, Tensor) and out.dim() == 4 and out.size(1) == channels:

@@ -15,7 +15,7 @@ from srdensenet_mm.optional_packages import import_optional
 
 from .onnx_graph import INPUT
 
-# What is computed in 8 bits: convolutions, and deconvolutions, which are matrix products here.
+# Operations in 8 bits: convolutions, and deconvolutions, which are matrix products here.
 _QUANTIZED = ('Conv', 'Gemm')
 _SIDE = 64
 
@@ -23,23 +23,22 @@ _SIDE = 64
 def to_int8(model: bytes, batches: Sequence[np.ndarray]) -> bytes:
     """Compute the network's convolutions in 8 bits.
 
-    Weights get a scale for each output channel. The maps that a convolution
-    reads get one scale each, for the range that they have on ``batches``. What
-    a convolution yields is added up in float.
+    Weights get a scale for each output channel. The input of each convolution
+    gets one scale, for its range on ``batches``. Sums are made in float.
 
-    Some stay in float. The errors of the first and of the last convolution
-    would show in the image as they are. What reads the first one's maps stays
-    too: OpenVINO (seen with 2026.4) computes wrong values where it rounds them.
+    Some convolutions stay in float. Errors of the first and the last one would
+    be visible in the image. Those that read the first one's maps stay in float
+    too: OpenVINO (seen with 2026.4) computes wrong values in 8 bits there.
 
     Args:
         model (bytes): A float32 model of :func:`~.onnx_graph.to_onnx`,
             :func:`~.onnx_graph.folded`.
-        batches (Sequence[np.ndarray]): Inputs like those to come, each (N, C,
-            H, W), float32, 0..1.
+        batches (Sequence[np.ndarray]): Typical inputs, each (N, C, H, W),
+            float32, 0..1.
 
     Returns:
         bytes: A model in the QDQ form (QuantizeLinear and DequantizeLinear
-        around what is quantized), float32 in and out.
+        around each quantized operation), with float32 input and output.
 
     Raises:
         UserError: onnx or onnxruntime is not installed.
@@ -55,8 +54,8 @@ def to_int8(model: bytes, batches: Sequence[np.ndarray]) -> bytes:
             op_types_to_quantize=list(_QUANTIZED),
             nodes_to_quantize=_quantized_nodes(proto.graph),
             per_channel=True,
-            # Seven bits of the weights: with eight, CPUs without VNNI
-            # overflow where two products are added up in 16 bits.
+            # Weights in seven bits: with eight, CPUs without VNNI overflow where they add two
+            # products in 16 bits.
             reduce_range=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
@@ -73,7 +72,7 @@ def _quantized_nodes(graph) -> list[str]:
     for node in graph.node:
         for name in node.input:
             read_by.setdefault(name, []).append(node)
-    # The first convolution's readers, behind its ReLU or whatever else lies between.
+    # The readers of the first convolution, behind its ReLU or other operations between.
     in_float, reached = {first.name, last.name}, list(first.output)
     for name in reached:
         for node in read_by.get(name, ()):
@@ -86,7 +85,7 @@ def _quantized_nodes(graph) -> list[str]:
 
 
 class _Reader:
-    """Hands batches to the calibration, one at a time and once."""
+    """Gives each batch to the calibration once."""
 
     def __init__(self, batches: Sequence[np.ndarray]):
         self._batches = iter(batches)
@@ -98,7 +97,7 @@ class _Reader:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the quantizer's advice to prepare the model, which an export needs not."""
+    """Silence the quantizer's advice to prepare the model, which exported ones do not need."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -108,10 +107,11 @@ def _quiet() -> Iterator[None]:
 
 
 def onnxruntime_tool(name: str) -> ModuleType:
-    """One of onnxruntime's own tools.
+    """Import one of onnxruntime's own tools.
 
-    They find each other by putting their folder, of modules named like
-    anyone's, on the path for good; here it is there for the import alone.
+    The tools put their folder on ``sys.path`` for good. Its modules have common
+    names and could hide others. Here, the folder is on the path during the
+    import only.
     """
     ort = import_optional('onnxruntime')
     before = list(sys.path)
@@ -123,16 +123,16 @@ def onnxruntime_tool(name: str) -> ModuleType:
 
 
 def dead_leaves(count: int, channels: int, seed: int = 0) -> list[np.ndarray]:
-    """Make images with the edges and textures of natural ones, from no data.
+    """Make random images with edges and textures like those of photographs.
 
-    Discs of all sizes cover one another, the model of "dead leaves" (Lee,
-    Mumford, Huang, 2001); some have stripes. The ranges that maps have on them
-    are those of photographs: the published x4 weights lose as much with them.
+    Discs of all sizes cover one another: the "dead leaves" model (Lee, Mumford,
+    Huang, 2001). Some have stripes. Maps have about the same ranges on them as
+    on photographs: the published x4 weights lose as much PSNR with either.
 
     Args:
-        count (int): How many.
+        count (int): Number of images.
         channels (int): 1 (luma) or 3 (RGB).
-        seed (int): Of the random numbers. Defaults to 0.
+        seed (int): Seed of the random numbers. Defaults to 0.
 
     Returns:
         list[np.ndarray]: float32, shape (1, channels, 64, 64), in 0..1.

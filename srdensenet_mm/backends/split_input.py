@@ -1,10 +1,10 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Images for an engine that rounds its input to bf16.
 
-An image's values divided by 255 are off by up to half a level in bf16, which
-costs the default network 0.014 dB on Set5, most of what computing in bf16 does.
-As two channels, the rounded values and what was lost, they keep 16 bits, and a
-convolution with the same kernel for both adds them up.
+In bf16, an image's values divided by 255 are off by up to half a level. That
+costs the default network 0.014 dB on Set5, most of the loss in bf16. So each
+channel becomes two: the rounded values and the rounding errors. Together they
+keep 16 bits. A convolution with the same kernel for both adds them up.
 """
 import numpy as np
 import torch
@@ -16,15 +16,15 @@ from .onnx_graph import INPUT
 
 
 def split_input(model: bytes) -> bytes | None:
-    """Have a model read its input in two parts, as :func:`in_parts` makes them.
+    """Change a model to read its input in two parts, as :func:`in_parts` makes them.
 
     Args:
         model (bytes): A model of :func:`~srdensenet_mm.backends.onnx_graph.to_onnx`,
             with C input channels.
 
     Returns:
-        bytes | None: The same function of 2 C channels; None where something
-        else than a convolution with a kernel of its own reads the input.
+        bytes | None: The same function of 2 C channels. None where the input is
+        read by something else than a convolution, or the kernel is shared.
     """
     onnx = import_optional('onnx')
     proto = onnx.load_from_string(model)
@@ -47,14 +47,14 @@ def split_input(model: bytes) -> bytes | None:
 
 
 def in_parts(inputs: Tensor) -> Tensor:
-    """Split values in what bf16 holds and the rest.
+    """Split values into their bf16 value and the rest.
 
     Args:
         inputs (Tensor): Shape (N, C, H, W), float32.
 
     Returns:
-        Tensor: Shape (N, 2 C, H, W), float32; the two halves' sum is the input,
-        and rounding them to bf16 changes it by 2^-17 of its size at most.
+        Tensor: Shape (N, 2 C, H, W), float32. The sum of the two halves is the
+        input. Rounding them to bf16 changes it by at most 2^-17 of its size.
     """
     rounded = inputs.bfloat16().float()
     return torch.cat([rounded, inputs - rounded], dim=1)

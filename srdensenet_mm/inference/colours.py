@@ -1,8 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Between an image as OpenCV reads it and the numbers that networks work on.
+"""From an image as OpenCV reads it to a network's input, and back.
 
-All of it works on parts of an image, so that a large one never exists in
-floats as a whole.
+All functions work on parts of an image, so a large one never exists in floats
+as a whole.
 """
 import numpy as np
 import torch
@@ -14,12 +14,12 @@ from srdensenet_mm.models.colour import join_luma, luma_of, rgb_to_ycbcr
 
 from .networks import Upscaling
 
-# Pixels that bicubic interpolation reads beyond those around a point.
+# Margin of bicubic interpolation, in pixels.
 _BICUBIC_MARGIN = 2
 
 
 def network_inputs(colours: Tensor, model: Upscaling) -> Tensor:
-    """What a network reads for a part of an image.
+    """The network's input for a part of an image.
 
     Args:
         colours (Tensor): RGB or grayscale, shape (1, 3 | 1, h, w), 0..1.
@@ -38,16 +38,16 @@ def network_inputs(colours: Tensor, model: Upscaling) -> Tensor:
 
 def image_part(out: Tensor, image: np.ndarray, rows: slice, cols: slice,
                  model: Upscaling) -> np.ndarray:
-    """A part of the upscaled image.
+    """Make a part of the upscaled image from the network's output.
 
     With a network on luma, Cb and Cr are upscaled by bicubic interpolation, as
-    :class:`LumaEditModel` does; so is alpha with every network.
+    in :class:`LumaEditModel`. Alpha always is.
 
     Args:
-        out (Tensor): What the network made of it, shape (1, model.channels,
-            s*h, s*w).
+        out (Tensor): The network's output for this part, shape (1,
+            model.channels, s*h, s*w).
         image (np.ndarray): The whole image before upscaling, (H, W, C).
-        rows, cols (slice): Which part of it this is: h rows and w columns.
+        rows, cols (slice): The part: h rows and w columns.
         model (Upscaling): The network.
 
     Returns:
@@ -72,7 +72,7 @@ def image_part(out: Tensor, image: np.ndarray, rows: slice, cols: slice,
 
 
 class _Bicubic:
-    """Bicubic interpolation of a part of an image, the same as of the whole."""
+    """Bicubic interpolation of a part of an image, with the same values as for the whole."""
 
     def __init__(self, image, rows, cols, scale, device):
         height, width = image.shape[:2]

@@ -27,8 +27,8 @@ class Job:
     Attributes:
         source (Path): The image file.
         target (Path): The PNG to write.
-        fault (str): Why it must not be written, or nothing.
-        passed_over (str): Why the image is left out, or nothing.
+        fault (str): Why it must not be written; empty without a fault.
+        passed_over (str): Why the image is left out; empty if it is not.
     """
     source: Path
     target: Path
@@ -45,8 +45,7 @@ class Summary:
         skipped (List[Path]): Files that were there already.
         passed_over (List[str]): One line for each image of a format that is
             not read: its name and the reason.
-        notes (List[str]): What a user should know of images that were
-            upscaled, a line each.
+        notes (List[str]): Notes for the user on upscaled images, a line each.
         failed (List[str]): One line for each image that could not be
             upscaled: its name and the reason.
     """
@@ -58,7 +57,7 @@ class Summary:
 
 
 def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
-    """Find the images, and name what they become.
+    """Find the images, and name the files to write.
 
     Args:
         inputs (Sequence[str]): Files, folders (searched to any depth, hidden
@@ -109,22 +108,22 @@ def find_jobs(inputs: Sequence[str], out: str | Path) -> list[Job]:
 
 
 def _expand(given: str, out: Path) -> list[Job]:
-    """The images that one input means."""
+    """The images of one input."""
     if not given:
-        # A variable of the shell that is not set; Path would make it this folder.
+        # The shell variable was not set. Path('') would be the current folder.
         raise UserError("'': an input is empty, give a file, a folder or a pattern "
                         '(. is the current folder)')
     path = Path(given)
     # os.path, because methods of Path raise for names too long and forbidden folders.
     if os.path.isdir(path):
         if os.path.realpath(path) == os.path.realpath(out):
-            raise UserError(f'{given}: is the --out folder as well; the next run would take its '
-                            'results for images, choose another')
+            raise UserError(f'{given}: is the --out folder as well; the next run would upscale '
+                            'the results again, choose another')
         # Results of an earlier run are not images to upscale.
         root, found = path, walk_files(path, left_out=out)
     elif os.path.exists(path) or not glob.has_magic(given):
-        # A file that is not there, or out of reach, is reported with the others that fail. One
-        # that only looks like an image (a camera's raw file like a TIFF) fails by its name.
+        # A missing or unreadable file is reported later, with the others that fail. One that
+        # only looks like an image (a camera's raw file begins like a TIFF) fails here.
         why = why_no_image(path)
         return [Job(path, out / f'{path.stem}.png', fault=f'{path}: {why}' if why else '')]
     else:
@@ -149,7 +148,7 @@ def _expand(given: str, out: Path) -> list[Job]:
 
 
 def _is_result(name: str, out: Path, root: Path) -> bool:
-    """Whether a pattern met what an earlier run has written below ``root``."""
+    """Whether a pattern matched a result of an earlier run below ``root``."""
     real, inside = os.path.realpath(out), os.path.realpath(root)
     return real != inside and real.startswith(os.path.join(inside, '')) and (
         os.path.realpath(name).startswith(os.path.join(real, '')))
@@ -168,11 +167,11 @@ def upscale_files(jobs: Sequence[Job],
         upscaler (Callable): An :class:`Upscaler`.
         overwrite (bool): Whether to write again what is there already.
             Defaults to False.
-        summary (Summary, optional): One to fill, which tells what was done
-            before the call was cut short.
+        summary (Summary, optional): Filled by the call. So it says what was
+            done where the call is interrupted.
 
     Returns:
-        Summary: What was written, was there already, and failed.
+        Summary: Which images were written, were there already, or failed.
 
     Raises:
         UserError: Nothing more can be written: the disk is full or read-only.
@@ -197,7 +196,7 @@ def upscale_files(jobs: Sequence[Job],
             try:
                 summary.notes.extend(_upscale_file(job, upscaler, bar.update))
                 summary.written.append(job.target)
-            except Exception as error:  # whatever is wrong with it, the others go on
+            except Exception as error:  # the other images are upscaled all the same
                 cause = error.__cause__
                 if isinstance(cause, OSError) and cause.errno in _FATAL:
                     raise
@@ -218,7 +217,7 @@ def _reason(source: Path, error: Exception) -> str:
     text = ' '.join(str(error).split())
     if not isinstance(error, UserError):
         text = f'{type(error).__name__}: {text}'
-    # What concerns a file names it already.
+    # Errors about a file name it already.
     return text if text.startswith(str(source)) else f'{source}: {text}'
 
 

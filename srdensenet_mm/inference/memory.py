@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""How much memory a network takes for a tile."""
+"""How much memory a network needs for a tile."""
 import math
 import threading
 import weakref
@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from srdensenet_mm.free_memory import free_bytes  # noqa: F401  what a tile may take
+from srdensenet_mm.free_memory import free_bytes  # noqa: F401  the upper limit of a tile
 
 GIB = 2**30
-# What libraries take however small a tile is: threads, packed weights, code.
+# Bytes that libraries take even for the smallest tile: threads, packed weights, code.
 OVERHEAD = 96 * 2**20
-# The sides of the tiles, LR pixels, that a network is tried with.
+# Sides of the trial tiles, LR pixels.
 _TRIALS = (24, 48, 96)
 
 
@@ -61,7 +61,7 @@ def peak_bytes(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
         inputs (Tensor): Its argument, which is counted too.
 
     Returns:
-        int: Bytes, without what libraries take behind torch's back.
+        int: Bytes. Memory that libraries take outside torch is not counted.
     """
     with torch.no_grad(), _LiveBytes() as counted:
         out = function(inputs)
@@ -70,16 +70,15 @@ def peak_bytes(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
 
 
 class TileMemory:
-    """What upscaling a tile takes, found by trials.
+    """The memory that upscaling a tile takes, found by trials.
 
-    What is computed in pieces of a fixed size, or only once, weighs most on a
-    small tile, so a trial's figure is on the safe side for a larger one.
+    Some memory is the same for all tiles. It counts most on a small one, so the
+    bytes per pixel of a trial are enough for a larger tile.
 
     Args:
         function (Callable): Upscales (1, channels, h, w).
         channels (int): Channels of its input.
-        margin (float): What the trials' figures are multiplied by. Defaults to
-            1.
+        margin (float): Factor on the trials' figures. Defaults to 1.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], channels: int, margin: float = 1.):
@@ -94,8 +93,8 @@ class TileMemory:
         """Bytes for each LR pixel of a tile, by the largest trial so far.
 
         Args:
-            limit (float): Bytes that a trial may take, as far as the smaller
-                ones can tell. Another call may allow more, and learn more.
+            limit (float): Bytes that a trial may take, as expected from the
+                smaller ones. Another call may allow more, and try larger tiles.
         """
         with self._lock:
             for side in _TRIALS[len(self._trials):]:
@@ -107,7 +106,7 @@ class TileMemory:
         return self._margin * found / pixels
 
     def _expected(self, pixels: int) -> float:
-        """In proportion, or on the line through two trials: a part is the same for all tiles."""
+        """Proportional to one trial, or on the line through the last two."""
         last_pixels, last = self._trials[-1]
         if len(self._trials) == 1:
             return last * pixels / last_pixels

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""The network to upscale with, and what its numbers mean."""
+"""The network to upscale with, and the values that it expects."""
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ CHANNELS = {'y': 1, 'rgb': 3, 'bgr': 3}
 
 @dataclass(frozen=True)
 class Upscaling:
-    """A network with what one must know to feed it an image.
+    """A network, and how to make its input from an image.
 
     Attributes:
         network (nn.Module): (N, C, H, W) -> (N, C, s*H, s*W), in eval mode.
         scale (int): s.
-        colour (str): ``'y'``, ``'rgb'`` or ``'bgr'``: what C channels it has.
-        mean (Sequence[float]): Subtracted from values in 0..255, one number or
-            one a channel.
-        std (Sequence[float]): What they are then divided by.
-        size_multiple (int): It works on sides that are multiples of this, LR
-            pixels: tiles begin at such places.
-        inexact_overlap (int, optional): LR pixels that its tiles overlap by
-            where no overlap is exact. None: such an image is not cut up.
-        dtypes (Sequence[str]): What it can be computed in.
-        title (str): What it is, for messages.
+        colour (str): Its channels: ``'y'``, ``'rgb'`` or ``'bgr'``.
+        mean (Sequence[float]): Subtracted from values in 0..255. One number,
+            or one for each channel.
+        std (Sequence[float]): Divides the difference. Like ``mean``.
+        size_multiple (int): The network works on sides that are multiples of
+            this, LR pixels. Tiles begin at such places.
+        inexact_overlap (int, optional): LR pixels that tiles overlap by where
+            no overlap is exact. None: such an image is not cut into tiles.
+        dtypes (Sequence[str]): The types that it can be computed in.
+        title (str): Its name in messages.
     """
     network: nn.Module
     scale: int
@@ -51,7 +51,7 @@ class Upscaling:
 
 
 def _upscaling(network: nn.Module, colour: str, *numbers: Sequence[float]) -> Upscaling:
-    """Ask a network what it says of itself, and find its scale."""
+    """Read what a network's attributes say, and find its scale."""
     known = {name: getattr(network, name) for name in (
         'size_multiple', 'inexact_overlap', 'dtypes', 'title') if hasattr(network, name)}
     known.setdefault('title', type(network).__name__)
@@ -59,18 +59,18 @@ def _upscaling(network: nn.Module, colour: str, *numbers: Sequence[float]) -> Up
 
 
 def from_network(network: nn.Module) -> Upscaling:
-    """Take a bare network whose numbers are Y or RGB divided by 255.
+    """Take a bare network on Y or RGB divided by 255.
 
     Args:
-        network (nn.Module): Is copied, so that it stays as it is.
+        network (nn.Module): Is copied, so it does not change.
 
     Raises:
-        UserError: It is a model of the toolbox, which prepares images itself,
+        UserError: It is a model of MMagic, which prepares images itself. Or it
             has neither one nor three input channels, or does not upscale.
     """
     if isinstance(network, BaseModel):
-        raise UserError(f'{type(network).__name__} is a whole model, which has numbers of its '
-                        'own: give its network, model.generator')
+        raise UserError(f'{type(network).__name__} is a whole model, which normalizes images '
+                        'itself: give its network, model.generator')
     network = copy.deepcopy(network).cpu().float().eval()
     channels = channels_of(network)
     colour = {1: 'y', 3: 'rgb'}.get(channels)
@@ -81,10 +81,10 @@ def from_network(network: nn.Module) -> Upscaling:
 
 
 def from_checkpoint(path: str | Path) -> Upscaling:
-    """Load a network that brings its architecture along.
+    """Load a network from a checkpoint that holds its architecture.
 
     Raises:
-        UserError: The loader cannot read the file.
+        UserError: The file cannot be read.
     """
     from srdensenet_mm.checkpoints import load_network_with_meta
     from srdensenet_mm.checkpoints.normalization import normalization_in
@@ -126,15 +126,15 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
     with DefaultScope.overwrite_default_scope('mmagic'):
         try:
             network = MODELS.build(model['generator']).float().eval()
-        except Exception as error:  # whatever a constructor thinks of its arguments
+        except Exception as error:  # constructors raise exceptions of all kinds
             raise UserError(f'{config}: model.generator cannot be built ({error})') from error
     load_for_test(network, str(path))
 
     if type_name(model.get('type')) == 'LumaEditModel':
         return _upscaling(network, 'y')
     if model.get('data_preprocessor') is None:
-        raise UserError(f'{config}: has no model.data_preprocessor, which would say what numbers '
-                        'its network reads: add one with mean and std')
+        raise UserError(f'{config}: has no model.data_preprocessor, so it does not say how images '
+                        'are normalized: add one with mean and std')
     try:
         fed = normalization_of(cfg)
     except ValueError as error:

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Into what tiles an image is cut, by the memory that there is."""
+"""Choosing the tiles of an image by the free memory."""
 import math
 import warnings
 from functools import cached_property
@@ -14,17 +14,17 @@ from .networks import Upscaling
 from .receptive_field import receptive_field
 from .tiling import Grid, cheapest_grid, fixed_grid, whole_grid
 
-# Output pixels that are turned into colours at a time.
+# Output pixels whose colours are computed at a time.
 STRIP_PIXELS = 2**19
-# Without a limit given: what a call may take of the memory that is free, ...
+# Without a limit given: the share of the free memory that a call may take.
 _DEFAULT_SHARE = 0.75
-# ... and tiles on a CPU, beside the image itself. More makes a large image little faster and
-# slows others down.
+# The same for tiles on a CPU, in bytes, beside the image itself. More makes a large image little
+# faster and slows other programs down.
 _DEFAULT_LIMIT = int(1.8 * memory.GIB)
-# Engines take several times what torch does for a tile: within that limit, overlaps would be most
-# of their work, so they may have this share of what is free.
+# Engines need several times as much as torch for a tile. Within that limit, overlaps would be
+# most of their work. So they may take this share of the free memory.
 _ENGINE_SHARE = 0.5
-# More bytes for an LR pixel than networks take: ours up to 160,000, for x8 with kernel 3.
+# More bytes per LR pixel than any network takes. Ours takes up to 160,000 (x8 with kernel 3).
 _MOST_PER_PIXEL = 300_000
 # Small tiles go through the network together, up to this many LR pixels.
 _BATCH_PIXELS = {'cpu': 128 * 128, 'cuda': 512 * 512}
@@ -34,15 +34,15 @@ class Planner:
     """Chooses the tiles of images.
 
     Args:
-        model (Upscaling): What upscales.
-        device (torch.device): What computes.
-        backend (str): What runs the network.
+        model (Upscaling): The network.
+        device (torch.device): The device that computes.
+        backend (str): The backend that runs the network.
         tile (int, optional): LR pixels of a tile's side, 0 for the whole
             image, None to choose.
-        overlap (int, optional): What tiles overlap by, LR pixels; None for
-            what is exact.
+        overlap (int, optional): LR pixels that tiles overlap by. None for the
+            exact overlap.
         max_memory (float, optional): GiB that a call may take.
-        tile_memory (memory.TileMemory): What a tile takes.
+        tile_memory (memory.TileMemory): The memory that a tile takes.
 
     Raises:
         UserError: There is no exact overlap, and none was given for ``tile``.
@@ -59,42 +59,47 @@ class Planner:
         self._name = model.title
         self._given_overlap = overlap
         if tile and self.overlap is None and model.inexact_overlap is None:
-            raise UserError(f'tile={tile}: {self._name} sees too far, or works in windows, so no '
-                            'tiles of it are exact; give an overlap to use tiles nevertheless')
+            raise UserError(f'tile={tile}: no tiles are exact, because {self._name} works in '
+                            'windows or its receptive field is too large; give an overlap to use '
+                            'tiles nevertheless')
 
     @cached_property
     def overlap(self) -> int | None:
-        """What tiles overlap by, LR pixels; None where no overlap is exact."""
+        """LR pixels that tiles overlap by; None where no overlap is exact."""
         if self._given_overlap is not None:
             return self._given_overlap
-        # For large networks that are not ours, a trial takes seconds: not for an
-        # image that needs no tiles.
+        # Probing a large network takes seconds. An image without tiles does not need it.
         return receptive_field(self._model.network, self._model.channels, self._model.scale,
                                self._model.size_multiple)
 
     @cached_property
     def _inexact_overlap(self) -> int | None:
-        """What tiles overlap by where exact ones cannot be had, which it says once."""
+        """The overlap where no overlap is exact; warns on first use."""
         overlap = self._model.inexact_overlap if self._given_overlap is None else None
         if overlap is not None:
             warnings.warn(
-                f'{self._name} sees too far for exact tiles: they overlap by {overlap} LR '
-                'pixels, and values may differ a little from those of the whole image (tile=0)',
+                f'the receptive field of {self._name} is too large for exact tiles: they overlap '
+                f'by {overlap} LR pixels, and values may differ a little from those of the whole '
+                'image (tile=0)',
                 stacklevel=4)
         return overlap
 
     def plan(self, height: int, width: int, out_bytes: int,
              limit: int | None = None) -> tuple[Grid, int]:
-        """The tiles of an image, and how many of them go through the network together.
+        """Choose the tiles of an image.
 
         Args:
             height, width (int): The image's, LR pixels.
-            out_bytes (int): What the upscaled image, and what is held beside it, takes.
+            out_bytes (int): Bytes of the upscaled image and of copies kept beside it.
             limit (int, optional): LR pixels that a tile may have, from
                 :meth:`smaller`.
 
+        Returns:
+            Tuple[Grid, int]: The tiles, and how many go through the network
+            together.
+
         Raises:
-            UserError: Memory does not suffice for any tiles.
+            UserError: There is not enough memory for any tiles.
         """
         together = _BATCH_PIXELS.get(self.device.type, 0)
         if self.tile == 0:
@@ -113,7 +118,7 @@ class Planner:
         return grid, max(1, together // (tile_height * tile_width))
 
     def smaller(self, grid: Grid, reason: str) -> int:
-        """After a failure for lack of memory: the next limit to a tile's LR pixels."""
+        """The next limit to a tile's LR pixels, after memory was too small."""
         if self.tile is not None:
             raise UserError(f'out of memory with tile={self.tile} ({reason}): give a smaller '
                             'tile, or none to have it chosen')
@@ -123,7 +128,7 @@ class Planner:
         return tile_height * tile_width // 2
 
     def check_output(self, image: np.ndarray, scale: int) -> None:
-        """Refuse an image whose upscaled one would not fit into main memory."""
+        """Refuse an image whose result would not fit into main memory."""
         need = image.nbytes * scale**2
         free = memory.free_bytes(torch.device('cpu'))
         if need > free:
@@ -140,7 +145,7 @@ class Planner:
         else:
             free = memory.free_bytes(self.device)
             budget = int(free * _DEFAULT_SHARE) - beside
-        # An image so small that no network takes too much needs no trial.
+        # A small image fits with any network, so no trial is needed.
         if pixels * _MOST_PER_PIXEL <= min(budget, _DEFAULT_LIMIT):
             return pixels
         can_tile = self._model.inexact_overlap is not None or self.overlap is not None
@@ -172,7 +177,7 @@ class Planner:
         return grid
 
     def _beside(self, out_bytes: int) -> int:
-        """Memory that a call takes on the device however small the tiles are."""
+        """Bytes that a call takes on the device beside the tiles."""
         strip = 40 * STRIP_PIXELS * 4
         return strip + (out_bytes if self.device.type == 'cpu' else 0)
 

@@ -1,11 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""How far a network looks: the margin that makes tiles exact."""
+"""The receptive field of a network: the margin that makes tiles exact."""
 import torch
 from torch import Tensor, nn
 
 from srdensenet_mm.models.srdensenet import SRDenseNet, has_stock_parts
 
-# A probed network that looks further than this has the whole image at once.
+# Above this receptive field, a probed network is given the whole image at once.
 FARTHEST = 384
 _PROBE_ROWS = 16
 
@@ -14,9 +14,10 @@ def receptive_field(network: nn.Module, in_channels: int = 1, scale: int = 1,
                     multiple: int = 1) -> int | None:
     """The LR pixels to each side that an output pixel depends on.
 
-    For SRDenseNet it follows from the structure, given the stock parts: 1 of
-    the first convolution, 1 of every layer of every block, and what upsampling
-    and the last convolution take. Any other network is probed, see :func:`probed_reach`.
+    For an SRDenseNet with the stock parts, it follows from the structure: 1
+    pixel for the first convolution and for every layer of every block, and the
+    share of the upsampling and the last convolution. Any other network is
+    probed, see :func:`probe_receptive_field`.
 
     Args:
         network (nn.Module): The bare network.
@@ -30,13 +31,13 @@ def receptive_field(network: nn.Module, in_channels: int = 1, scale: int = 1,
         attention or pooling, windows).
     """
     if not has_stock_parts(network):
-        return probed_reach(network, in_channels, scale, multiple)
+        return probe_receptive_field(network, in_channels, scale, multiple)
     layers = [network.conv_first, *(conv for block in network.blocks for conv in block.layers)]
-    return sum(conv.padding[0] for conv in layers) + _tail_reach(network)
+    return sum(conv.padding[0] for conv in layers) + _receptive_field_of_tail(network)
 
 
-def _tail_reach(network: SRDenseNet) -> int:
-    """What the deconvolutions and the last convolution take, in LR pixels."""
+def _receptive_field_of_tail(network: SRDenseNet) -> int:
+    """The share of the deconvolutions and the last convolution, in LR pixels."""
     farthest = 0
     for subpixel in range(network.upscale_factor):
         # The range of pixels that matter, followed back from the output.
@@ -50,23 +51,25 @@ def _tail_reach(network: SRDenseNet) -> int:
     return farthest
 
 
-def probed_reach(network: nn.Module, in_channels: int, scale: int,
+def probe_receptive_field(network: nn.Module, in_channels: int, scale: int,
                  multiple: int = 1) -> int | None:
     """The receptive field of any network, found by running it.
 
-    NaN makes NaN of every output that depends on it, whatever the weights are.
-    With all input on one side of a line NaN, what is NaN on the other side is
-    what the network reaches across, however sparsely (dilation) it looks, as
-    long as no gap is wider than a quarter of ``FARTHEST``.
-    Whether tiles give the same values at all, which a network that works in
-    windows does not, is then tried out: the input moved by one pixel must give
-    the output moved by one pixel, or both by the multiple that tiles begin at.
+    Every output that depends on a NaN is NaN, whatever the weights are. So all
+    input on one side of a line is made NaN. The NaN outputs on the other side
+    show the receptive field. Dilated networks leave gaps: gaps of up to a
+    quarter of ``FARTHEST`` are found.
+
+    A network that works in windows gives other values in tiles. So the input is
+    also moved by one pixel, or by the multiple that tiles begin at. The output
+    must move with it.
 
     Args:
         network (nn.Module): The network, on any device.
         in_channels (int): Channels that it reads.
         scale (int): Its upscale factor.
-        multiple (int): What tiles begin at, LR pixels. Defaults to 1.
+        multiple (int): Tiles begin at multiples of this, LR pixels. Defaults to
+            1.
 
     Returns:
         int, optional: LR pixels; None where the receptive field is larger than
@@ -75,7 +78,7 @@ def probed_reach(network: nn.Module, in_channels: int, scale: int,
     probe = _Probe(network, in_channels, scale)
     with torch.no_grad():
         for half in (FARTHEST // 4, FARTHEST):
-            found = max(probe.reach_across(half, along_rows) for along_rows in (True, False))
+            found = max(probe.across_middle(half, along_rows) for along_rows in (True, False))
             if found <= half:
                 return found if probe.moves(found, multiple) else None
     return None
@@ -97,8 +100,8 @@ class _Probe:
         out = self.network(strip.to(self.like)).float().cpu()
         return out if along_rows else out.mT
 
-    def reach_across(self, half: int, along_rows: bool) -> int:
-        """The receptive field across the middle of a strip; above ``half``, it goes on beyond."""
+    def across_middle(self, half: int, along_rows: bool) -> int:
+        """The receptive field across the middle of a strip; a value above ``half`` is a bound."""
         length = 2 * half + 2
         found = 0
         for side in (slice(0, half + 1), slice(half + 1, length)):

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What teachers make of training images, made once: targets to learn from."""
+"""Targets to learn from: teachers' outputs for the training images, made once."""
 from __future__ import annotations
 
 import hashlib
@@ -21,7 +21,7 @@ from .upscaler import Upscaler
 
 @dataclass
 class TargetsReport:
-    """What :func:`make_teacher_targets` did."""
+    """The results of :func:`make_teacher_targets`."""
 
     written: int = 0
     already_there: int = 0
@@ -39,12 +39,12 @@ def make_teacher_targets(teachers: Sequence[str],
                          self_ensemble: bool = False,
                          progress: bool = False,
                          **settings) -> TargetsReport:
-    """Upscale the LR of each training image, in each size that it serves in.
+    """Upscale the LR of each training image, in each of its sizes.
 
-    LR is MATLAB's bicubic of the image, cropped to a multiple of the scale. The
-    outputs of several teachers are averaged. They are written as
-    :class:`~srdensenet_mm.datasets.teacher_images.TeacherImages` reads them. What
-    is there already is left alone, so a killed run goes on where it was.
+    The image is cropped to a multiple of the scale, and LR is its MATLAB
+    bicubic. The outputs of several teachers are averaged. They are written as
+    :class:`~srdensenet_mm.datasets.teacher_images.TeacherImages` reads them.
+    Existing files are kept, so a killed run continues where it stopped.
 
     Args:
         teachers (Sequence[str]): Checkpoints that :class:`Upscaler` reads, or

@@ -1,26 +1,26 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Upscaling in tiles that come out as the whole image would.
+"""Upscaling in tiles, with the same values as for the whole image.
 
-A pixel of the output depends on the input within the network's receptive field alone
-(:func:`srdensenet_mm.inference.receptive_field`). A tile that is read with that margin
-around it therefore yields, inside the margin, what the whole image yields.
-Tiles at the image's border end there, so that the zeros which convolutions
-pad with lie where they lie for the whole image.
+An output pixel depends on the input within the network's receptive field alone
+(:func:`srdensenet_mm.inference.receptive_field`). So a tile is read with that
+margin around it. Inside the margin, its output equals that of the whole image.
+Tiles at the image's border end there. So convolutions pad zeros at the same
+places as for the whole image.
 
-All tiles of an image are read with the same size, so that they can be
-batched and a backend prepares for one shape: the outer ones, which need no
-margin on the image's side, yield more.
+All tiles of an image are read with the same size. So they can be batched, and a
+backend prepares for one shape. The outer tiles need no margin at the image's
+border, so more of them is kept.
 
-A network that works in windows, or on sides of a multiple of some pixels, gives
-a tile the same values where tiles begin at such multiples. The last of a row or
-column is then smaller where the image's side is no multiple, and the network
-pads it as it pads the whole image.
+Some networks work in windows, or on sides of a multiple of some pixels. They
+give a tile the same values where tiles begin at such multiples. Where the
+image's side is no multiple, the last tile of a row or column is smaller. The
+network pads it as it pads the whole image.
 
-A smaller margin saves time and leaves an error, as
+A smaller margin saves time and leaves an error. This table shows it for tiles of
+32 LR pixels against the whole image of 180x144, in levels of 8 bits. It is made by
 ``python studies/overlap.py checkpoints/srdensenet_x4-8c43b9a8.pth
-data/Set14/LRbicx4/img_002.png`` measures it: tiles of 32 LR pixels against the whole image of
-180x144, in levels of 8 bits, for the published weights (receptive field 66 to a side). They
-hardly use what is far away; weights trained for longer may, so measure yours.
+data/Set14/LRbicx4/img_002.png`` with the published weights (receptive field 66 to a side).
+They hardly use distant pixels. Weights trained for longer may, so measure yours.
 
 ===================  =====  =====  =====  =====  =====  =====
 overlap, LR pixels       0      4      8     16     32     66
@@ -42,9 +42,9 @@ class Span:
     """One tile along one axis, in LR pixels, as half-open ranges.
 
     Attributes:
-        start, stop (int): What is read.
-        keep_start, keep_stop (int): What of it is kept: the spans of an axis
-            keep every pixel once.
+        start, stop (int): The pixels that are read.
+        keep_start, keep_stop (int): The pixels that are kept. The spans of an
+            axis keep every pixel once.
     """
     start: int
     stop: int
@@ -108,8 +108,8 @@ def split_axis(length: int, count: int, overlap: int) -> tuple[Span, ...]:
     Args:
         length (int): LR pixels along the axis.
         count (int): How many spans to use at most.
-        overlap (int): The margin that is read on either side of what a span
-            keeps, except beyond the image's ends.
+        overlap (int): The margin that is read on both sides of the kept pixels,
+            except beyond the image's ends.
 
     Returns:
         Tuple[Span, ...]: At most ``count`` spans; fewer where they suffice.
@@ -170,9 +170,9 @@ def cheapest_grid(height: int, width: int, overlap: int, max_pixels: int,
             up to one. Defaults to 1.
 
     Returns:
-        Grid, optional: Of the grids whose tiles are small enough one with the
-        fewest pixels to compute (to the rounding of tile widths), then with
-        the fewest tiles. None where no tile can be small enough.
+        Grid, optional: The grid with the fewest pixels to compute (up to the
+        rounding of tile widths), then with the fewest tiles. None where no tile
+        can be small enough.
     """
     if height * width <= max_pixels:
         return whole_grid(height, width)
@@ -223,8 +223,8 @@ def run_tiles(function: Callable[[Tensor], Tensor],
 
     Yields:
         Tuple[Span, Span, Tensor]: A tile and its part of the output, margins
-        cut off, shape (1, C', s * rows kept, s * columns kept): a view that
-        the next step does not keep alive.
+        cut off, shape (1, C', s * rows kept, s * columns kept). It is a view of
+        the batch's output.
     """
     tiles = grid.tiles()
     for i in range(0, len(tiles), batch_size):

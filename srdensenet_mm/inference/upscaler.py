@@ -27,7 +27,7 @@ from .networks import from_checkpoint, from_config, from_network
 from .planning import STRIP_PIXELS, Planner
 from .tiling import Grid, Span, run_tiles
 
-# What inference engines take, of what the tensors of the same graph do in torch.
+# Memory of inference engines, relative to the tensors of the same graph in torch.
 _ENGINE_MARGIN = 1.2
 _OUT_OF_MEMORY = "can't allocate memory"
 
@@ -45,42 +45,41 @@ class Upscaler:
             (copied) that works on Y (1 channel) or RGB (3) divided by 255.
         device (str | torch.device, optional): Defaults to a GPU where there is
             one.
-        dtype (str): ``'fp32'``, ``'bf16'`` or ``'fp16'``, what the network
-            computes in; ``'int8'`` with OpenVINO, the fast type on CPUs without
-            bf16. On a CPU without bf16 arithmetic, torch takes fp32 for
-            bf16, with a warning: it is the faster there. Defaults to
-            ``'fp32'``.
-        tile (int, optional): 0 takes the whole image at once, N tiles of N
-            by N LR pixels. None chooses the tiles that cost least within
+        dtype (str): The type that the network computes in: ``'fp32'``,
+            ``'bf16'`` or ``'fp16'``. ``'int8'`` with OpenVINO, the fast type on
+            CPUs without bf16 arithmetic. On such a CPU, torch uses fp32 instead
+            of bf16, with a warning: it is faster there. Defaults to ``'fp32'``.
+        tile (int, optional): 0 takes the whole image at once. N takes tiles of
+            N by N LR pixels. None chooses the tiles that cost least within
             ``max_memory``. Defaults to None.
         overlap (int, optional): LR pixels that a tile is read with on each
-            side. None makes it the network's receptive field (66 with the default
-            network), with which the result is that of the whole image. Less
-            is faster, but not exact. A :class:`SpandrelNetwork` that sees too
-            far for that overlaps by 32, with a warning. Defaults to None.
-        max_memory (float, optional): GiB that a call may take above what the
-            process has, on the device that computes, the image that is
-            returned included on a CPU. With ``tile`` it has no say. None takes
-            about 1.8 GiB and the image on a CPU, half of what is free with
-            another backend than torch (they need several times as much), three
-            quarters of it on a GPU. Defaults to None.
+            side. None takes the network's receptive field (66 for the default
+            network). The result is then that of the whole image. Less is
+            faster, but not exact. A :class:`SpandrelNetwork` whose receptive
+            field is too large overlaps by 32, with a warning. Defaults to None.
+        max_memory (float, optional): GiB that a call may take on the device, in
+            addition to what the process has. On a CPU, the returned image
+            counts too. Has no effect with ``tile``. None takes about 1.8 GiB
+            and the image on a CPU, and three quarters of the free memory on a
+            GPU. Backends other than torch need several times as much: None lets
+            them take half of the free memory. Defaults to None.
         self_ensemble (bool): Average over the eight flips and rotations: about
             0.1 dB for eight times the time. Defaults to False.
-        backend (str): ``'torch'``, ``'onnxruntime'`` or ``'openvino'``, what
-            runs the network. Defaults to ``'torch'``.
+        backend (str): The engine that runs the network: ``'torch'``,
+            ``'onnxruntime'`` or ``'openvino'``. Defaults to ``'torch'``.
         config (str | Path, optional): The MMagic config that a checkpoint of
             another network needs, a path or ``mmagic::folder/file.py``.
 
     Attributes:
-        scale (int): How much it upscales.
-        dtype (str): What it computes in.
+        scale (int): The upscale factor.
+        dtype (str): The type that it computes in.
 
     Raises:
         UserError: An argument has an unsupported value, or the checkpoint
             cannot be read.
 
-    One Upscaler may be called by several threads at once; each call takes
-    memory of its own. It can be pickled, for joblib or processes that are
+    Several threads may call one Upscaler at once. Each call takes its own
+    memory. It can be pickled, for joblib or processes that are
     spawned: the network travels, its backend is set up anew where it arrives.
     """
 
@@ -146,7 +145,7 @@ class Upscaler:
 
     @property
     def overlap(self) -> int | None:
-        """What tiles overlap by, LR pixels; None where no overlap is exact."""
+        """LR pixels that tiles overlap by; None where no overlap is exact."""
         return self._planner.overlap
 
     def __call__(self,
@@ -164,13 +163,13 @@ class Upscaler:
         Returns:
             np.ndarray: The same type (in the machine's byte order) and
             channels, (s*H, s*W) or (s*H, s*W, C). With a network on luma, Cb
-            and Cr are upscaled by bicubic interpolation; so is alpha with every
-            network. Colours below transparent pixels do not count: those that
-            are seen take their place. Grayscale goes through an RGB network as
-            R = G = B, and the average comes back.
+            and Cr are upscaled by bicubic interpolation. Alpha always is.
+            Colours of transparent pixels are replaced by those of visible
+            neighbours. Grayscale goes through an RGB network as R = G = B, and
+            the average is returned.
 
         Raises:
-            UserError: The array is no image, or memory does not suffice.
+            UserError: The array is no image, or memory is too small.
         """
         pixels = fill_hidden(as_image(image))
         height, width, channels = pixels.shape
@@ -181,7 +180,7 @@ class Upscaler:
 
         def count(pixels: int) -> None:
             nonlocal done
-            # An image that is begun again with smaller tiles is not counted twice.
+            # After a new start with smaller tiles, no pixel counts twice.
             new = max(0, pixels - done)
             done += new
             if progress is not None and new:
@@ -228,7 +227,7 @@ class Upscaler:
             margin = 1.
         else:
             forward = make_backend(self._model.network, backend, dtype, keep_memory=False)
-            # Their memory does not show in torch's tensors.
+            # torch's tensors do not show the memory of engines.
             counted, margin = _graph_form(self._model.network), _ENGINE_MARGIN
         if self._ensemble:
             forward, counted = self_ensemble(forward), self_ensemble(counted)
@@ -236,7 +235,7 @@ class Upscaler:
 
 
 def _graph_form(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A network computed as it is exported: nothing in place, nothing in pieces."""
+    """The network as it is exported: computed neither in place nor in pieces."""
 
     def forward(inputs: Tensor) -> Tensor:
         with computing('graph'):
@@ -246,7 +245,7 @@ def _graph_form(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def _strips(row: Span, col: Span, scale: int):
-    """Slices of a tile's rows with so many output pixels that colours take little memory."""
+    """Slices of a tile's rows, small enough that their colours take little memory."""
     step = max(1, STRIP_PIXELS // ((col.keep_stop - col.keep_start) * scale**2))
     for start in range(row.keep_start, row.keep_stop, step):
         yield slice(start, min(start + step, row.keep_stop))
