@@ -302,7 +302,7 @@ install_full() {
     pip_install -v --no-build-isolation -r requirements/ops.txt
     mend_cv2
     has_ops && return
-    echo '      the mmcv that pip had in its cache lacks the ops: building it anew'
+    echo '      the mmcv that pip had in its cache lacks the ops: building it again'
     pip_install -v --no-build-isolation --no-cache-dir --force-reinstall --no-deps mmcv
     has_ops || fail "mmcv was built without its ops (mmcv._ext), see the end of $log"
 }

@@ -22,10 +22,10 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
     Args:
         main: Takes no arguments; returns an exit status, None meaning 0.
 
-    A :class:`UserError` becomes one line on stderr and status 2, Ctrl-C
-    status 130; where the reader of the output has gone (``| head``), status is
-    141, in silence. Names that the console cannot print appear with their codes.
-    Every other exception is a fault of the program and keeps its
+    A :class:`UserError` becomes one line on stderr and status 2. Ctrl-C gives
+    status 130. Where the reader of the output has ended (``| head``), status is
+    141, without a message. Names that the console cannot print appear with
+    their codes. Every other exception is a fault of the program and keeps its
     traceback.
     """
     for stream in (sys.stdout, sys.stderr):

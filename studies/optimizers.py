@@ -1,7 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Optimizers beside each other: the same network, weights, batches and schedule.
 
-Each trains the default network anew for some hundred iterations (warm-up, then
+Each trains a new default network for some hundred iterations (warm-up, then
 a linear decay to zero) in bf16 where the CPU computes in it. Compared
 are the last losses and PSNR on Y over held-back images, every fortieth.
 
@@ -81,7 +81,7 @@ class Images:
 
 
 def train(images: Images, name: str, rate: float, iters: int, small: bool) -> dict:
-    """Train anew; the losses, the PSNR held back and the seconds an iteration."""
+    """Train a new network; returns the losses, the held-back PSNR and seconds per iteration."""
     import torch
     from torch.nn.functional import l1_loss
     from tqdm import tqdm

@@ -53,7 +53,7 @@ def parse_args():
     parser.add_argument('out_folder', help='folder to make the set in')
     parser.add_argument('--scales', type=int, nargs='+', default=[2, 3, 4], metavar='S',
                         help='scale factors (default: 2 3 4)')
-    parser.add_argument('--overwrite', action='store_true', help='write all files anew')
+    parser.add_argument('--overwrite', action='store_true', help='write all files again')
     parser.add_argument('--workers', type=int, metavar='N',
                         help='images treated at once (default: the CPU cores)')
     return parser.parse_args()

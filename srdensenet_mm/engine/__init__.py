@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What trains: mixed precision, hooks, resuming, many processes."""
+"""Training: mixed precision, hooks, resuming, several processes."""
 from .hooks.checkpoint_keys_hook import CheckpointKeysHook
 from .hooks.dead_maps_hook import DeadMapsHook
 from .hooks.safe_checkpoint_hook import SafeCheckpointHook

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What libraries raise, and who trains or tests can mend, as one line."""
+"""Turns library exceptions that a user can act on into one clear line."""
 import errno
 import re
 import resource
@@ -21,7 +21,7 @@ from mmengine.runner.base_loop import BaseLoop
 from srdensenet_mm.compat import bare_message, no_news_of_workers
 from srdensenet_mm.errors import UserError
 
-# What a disk or a share may say to whoever writes.
+# Errors of a disk or a network share, and the way out.
 _STORAGE_ERRORS = {
     errno.ENOSPC: 'the disk is full, free some space', errno.EDQUOT: 'the disk quota is used up',
     errno.EROFS: 'the file system is read-only', errno.ESTALE: 'the network share has changed',
@@ -33,16 +33,17 @@ _OPEN_FILES = re.compile('Too many open files|ancdata')
 
 @contextmanager
 def clear_errors(cfg: Config, runner: Runner | None = None) -> Iterator[None]:
-    """Make one line of what goes wrong by the config's, the images' or the machine's fault.
+    """Turn errors of the config, the images or the machine into one line.
 
     Args:
-        cfg (Config): What is built or run.
-        runner (Runner, optional): What runs, to tell how a training goes on.
+        cfg (Config): The config that is built or run.
+        runner (Runner, optional): The runner. The message then says how to
+            resume.
 
     Raises:
-        UserError: A part of the config cannot be built, a worker of a data
-            loader is lost or has met a bad image, memory or the disk is full, a
-            file cannot be read. Every other exception passes as it is: it is a
+        UserError: A part of the config cannot be built, a data loader's worker
+            is lost or has met a bad image, memory or the disk is full, or a
+            file cannot be read. Every other exception passes unchanged: it is a
             fault of the program and needs its traceback.
     """
     try:
@@ -73,7 +74,7 @@ def _frames(error: Exception) -> list[FrameType]:
 
 
 def _go_on(runner: Runner | None) -> str:
-    """What is not lost, and how to go on from there."""
+    """The last good checkpoint, and how to go on from there."""
     if runner is None or not isinstance(runner._train_loop, BaseLoop):
         return 'then give the same command again'
     last = runner.message_hub.runtime_info.get('last_ckpt')
@@ -83,11 +84,11 @@ def _go_on(runner: Runner | None) -> str:
 
 def _lost_worker(
         error: Exception, frames: list[FrameType], runner: Runner | None) -> str | None:
-    """What a data loader says that cannot start its workers, or gets nothing from one any more."""
+    """A line for a data loader that cannot start its workers, or has lost one."""
     loaders = [one for one in (frame.f_locals.get('self') for frame in frames)
                if type(one).__name__ == '_MultiProcessingDataLoaderIter']
     text, number = _text(error), getattr(error, 'errno', None)
-    if str(error).startswith('Caught '):  # a worker lives, and says why it has nothing
+    if str(error).startswith('Caught '):  # a worker lives, and reports why it failed
         if not (_SHARED_MEMORY.search(text) or _OPEN_FILES.search(text)):
             return None
     elif not (_WORKER.search(text) or loaders and (
@@ -95,7 +96,7 @@ def _lost_worker(
         return None
     elif 'killed by signal' not in text:
         text = '; '.join(filter(None, [text or type(error).__name__, *map(_end_of, loaders[:1])]))
-    for loader in loaders:  # the others would be in the way until the process ends
+    for loader in loaders:  # else the other workers would run until the process ends
         with suppress(Exception):  # it may not have started all of them
             loader._shutdown_workers()
     name = _loader_name(frames, runner)
@@ -125,16 +126,16 @@ def _end_of(loader) -> str:
 
 
 def _text(error: Exception) -> str:
-    """What an error says, one line: the last of a worker's traceback."""
+    """An error's message in one line; of a worker's traceback, the last line."""
     text = str(error).strip()
     if text.startswith('Caught '):
         text = text.splitlines()[-1]
-    # What torch advises beyond is for programmers.
+    # torch's further advice is for programmers.
     return ' '.join(text.split()).split('. Details are lost')[0].rstrip('. ')
 
 
 def _loader_name(frames: list[FrameType], runner: Runner | None) -> str:
-    """Which of a recipe's data loaders a failure is of."""
+    """The recipe's data loader that failed."""
     loops = [frame.f_locals.get('self') for frame in frames]
     for loop in reversed(loops):
         for name in ('val', 'test', 'train'):
@@ -169,13 +170,13 @@ def _failed_storage(error: Exception, cfg: Config, runner: Runner | None) -> str
 def _failed_download(error: Exception, cfg: Config) -> str | None:
     if not isinstance(error, URLError):
         return None
-    return (f'{cfg.filename or "the config"}: weights that it builds on could not be fetched '
+    return (f'{cfg.filename or "the config"}: weights that it needs could not be fetched '
             f'({error.reason}): put their file into {torch.hub.get_dir()}/checkpoints, for a '
             "perceptual loss torchvision's vgg19-dcbb9e9d.pth")
 
 
 def _failed_part(error: Exception, frames: list[FrameType], cfg: Config) -> str | None:
-    """Which part of the config MMEngine was to build."""
+    """A line that names the part of the config that MMEngine could not build."""
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     text = text.split('. Please check')[0] or type(error).__name__
     part = None

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Settings of a recipe that hold only beside others, fitted to the one that was changed."""
+"""Adapts settings of a recipe that depend on another setting that was changed."""
 from collections.abc import Iterator
 
 from mmengine.config import Config
@@ -8,17 +8,17 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from srdensenet_mm.config.type_name import type_name
 
-# What only worker processes can do.
+# Settings that only worker processes have.
 _OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'multiprocessing_context', 'timeout')
 _ENDLESS = ('InfiniteSampler', 'ResumableSampler')
-# No training is validated more often than this.
+# More validations than any training needs.
 _MOST_VALIDATIONS = 1000
-# As MMEngine's schedulers say it.
+# As in MMEngine's schedulers.
 _NO_END = 10**9
 
 
 def drop_worker_settings(cfg: Config) -> None:
-    """Leave out what data loaders cannot have with ``num_workers=0``, as for debugging."""
+    """Remove settings that data loaders refuse with ``num_workers=0``, e.g. for debugging."""
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loaders = cfg.get(name) or []
         for loader in [loaders] if isinstance(loaders, dict) else loaders:
@@ -28,19 +28,18 @@ def drop_worker_settings(cfg: Config) -> None:
 
 
 def follow_train_cfg(cfg: Config) -> list[str]:
-    """Fit what counts epochs or iterations to the training loop, where only that was changed.
+    """Adapt settings that count epochs or iterations to the training loop.
 
-    In a loop by epochs: the sampler ends each epoch, and the log counts epochs.
-    In one by iterations: the log and the checkpoints count iterations, and
-    schedules by epochs are converted. All else works in either loop, as MMEngine
-    means it, and stays: checkpoints and schedules by iterations in a loop by
-    epochs too.
+    In a loop by epochs, the sampler ends each epoch, and the log counts epochs.
+    In a loop by iterations, the log and the checkpoints count iterations, and
+    schedules by epochs are converted. All other settings work in both loops and
+    stay. So do checkpoints and schedules by iterations in a loop by epochs.
 
     Args:
-        cfg (Config): The recipe, fitted in place.
+        cfg (Config): The recipe, changed in place.
 
     Returns:
-        list[str]: What was fitted, a line each.
+        list[str]: The changes, a line each.
     """
     by_epoch = _is_by_epoch(cfg.train_cfg)
     if by_epoch is None:
@@ -51,7 +50,7 @@ def follow_train_cfg(cfg: Config) -> list[str]:
 
 
 def _is_by_epoch(train_cfg: dict) -> bool | None:
-    """Whether the loop counts epochs; None where that cannot be told."""
+    """Whether the loop counts epochs; None where that is unknown."""
     if _later(train_cfg, 'by_epoch', 'type'):
         return bool(train_cfg['by_epoch'])
     loop = train_cfg.get('type')
@@ -64,13 +63,13 @@ def _is_by_epoch(train_cfg: dict) -> bool | None:
 
 
 def _later(settings: dict, name: str, other: str) -> bool:
-    """Whether a setting stands alone, or after the other one, which is inherited then."""
+    """Whether a setting stands alone, or after the other one, which is then inherited."""
     names = list(settings)
     return name in names and (other not in names or names.index(name) > names.index(other))
 
 
 def _fit_loop(train_cfg: dict, by_epoch: bool) -> Iterator[str]:
-    """Leave out what a loop of the other kind has handed down."""
+    """Remove inherited settings of a loop of the other kind."""
     if 'type' in train_cfg and 'by_epoch' in train_cfg:
         left_out = 'by_epoch'
         if _later(train_cfg, 'by_epoch', 'type'):

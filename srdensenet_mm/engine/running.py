@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""From a recipe to a Runner that trains or tests: what the tools call."""
+"""From a recipe to a Runner that trains or tests. The tools call these functions."""
 from pathlib import Path
 
 import torch
@@ -34,7 +34,7 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write, make_folder
 
 from .checks.config import check_data, check_sections, name_bad_images
-from .checks.work_folder import begin_anew, find_whole_checkpoint
+from .checks.work_folder import find_whole_checkpoint, mark_earlier_checkpoints
 from .clear_errors import clear_errors
 from .fitting_settings import drop_worker_settings, follow_train_cfg
 from .hooks.checkpoint_keys_hook import CheckpointKeysHook
@@ -46,7 +46,7 @@ def load_config(config: str,
                 work_dir: str | None = None,
                 cfg_options: dict | None = None,
                 launcher: str = 'none') -> Config:
-    """Read a recipe and apply what the command line says.
+    """Read a recipe and apply the options of the command line.
 
     Args:
         config (str): A config file; ``package::relative/path.py`` for one that
@@ -66,7 +66,7 @@ def load_config(config: str,
     cfg.launcher = launcher
     if work_dir:
         cfg.work_dir = work_dir
-        # MMagic's recipes send their checkpoints to ./work_dirs, whatever the work folder.
+        # MMagic's recipes write checkpoints to ./work_dirs, even with another work folder.
         checkpoint_hook = (cfg.get('default_hooks') or {}).get('checkpoint')
         if checkpoint_hook and 'default_hooks.checkpoint.out_dir' not in (cfg_options or {}):
             checkpoint_hook.out_dir = None
@@ -79,14 +79,14 @@ def train(cfg: Config,
           resume: bool | str = False,
           amp: bool = False,
           auto_scale_lr: bool = False) -> Runner:
-    """Train as a config says.
+    """Train by a config.
 
     Args:
         cfg (Config): From :func:`load_config`.
-        resume (bool | str): Go on from the newest whole checkpoint in the work
-            folder (True; from the start where there is none yet), or from the
-            given one.
-        amp (bool): Mixed precision, as the device can do it.
+        resume (bool | str): True: go on from the newest whole checkpoint in the
+            work folder, or start where there is none yet. A name: go on from
+            this checkpoint.
+        amp (bool): Mixed precision, in the type that suits the device.
         auto_scale_lr (bool): Scale the learning rate by the global batch size
             over ``auto_scale_lr.base_batch_size``.
 
@@ -116,12 +116,12 @@ def train(cfg: Config,
     if cfg.get('resume'):
         check_settings(networks_of(runner.model)[0], saved.get('network'), cfg.load_from)
     else:
-        begin_anew(cfg.work_dir)
+        mark_earlier_checkpoints(cfg.work_dir)
     try:
         with clear_errors(cfg, runner), local_checkpoints_read_by(read_content):
             runner.train()
     finally:
-        # No hook is told of an error, and a notebook lives on.
+        # Hooks are not called after an error, and a notebook continues.
         for hook in runner.hooks:
             if isinstance(hook, SaveOnSignalHook):
                 hook.restore()
@@ -130,11 +130,11 @@ def train(cfg: Config,
 
 def _choose_checkpoint(cfg: Config, resume: bool | str) -> dict:
     """Set ``cfg.load_from`` and ``cfg.resume``; returns the meta of the file, if there is one."""
-    if '' in (resume, cfg.get('load_from')):  # of an unset variable; it would begin anew
+    if '' in (resume, cfg.get('load_from')):  # an unset shell variable; training would restart
         raise UserError("the name of the checkpoint to go on from is '': give a file, or --resume "
                         'alone for the newest in the work folder')
     if not resume and cfg.get('resume'):
-        resume = cfg.get('load_from') or True  # MMEngine's way to say it
+        resume = cfg.get('load_from') or True  # as MMEngine understands these settings
     if resume:
         found = resume if isinstance(resume, str) else find_whole_checkpoint(cfg.work_dir)
         cfg.resume = found is not None
@@ -143,7 +143,7 @@ def _choose_checkpoint(cfg: Config, resume: bool | str) -> dict:
         else:
             print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training from the start')
     if cfg.get('load_from') and '://' not in cfg.load_from:
-        # Refuses what is damaged, or more than data.
+        # Refuses a damaged file, or one that holds more than data.
         return read_checkpoint(cfg.load_from).meta
     return {}
 
@@ -165,7 +165,7 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     check_sections(cfg, ['model', 'test_dataloader', 'test_cfg', 'test_evaluator'])
     check_data(cfg, ['test_dataloader'])
     name_bad_images(cfg, ['test_dataloader'])
-    read_checkpoint(checkpoint)  # what cannot be read is refused before anything is built
+    read_checkpoint(checkpoint)  # refuse an unreadable file before anything is built
     _take_community_network(cfg, checkpoint)
     cfg.load_from, cfg.resume = None, False
     cfg.model = without_perceptual_loss(cfg.model)
@@ -181,9 +181,9 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
 
 
 def _take_community_network(cfg: Config, checkpoint: str) -> None:
-    """Put another project's network in the place of a recipe's SRDenseNet.
+    """Replace a recipe's SRDenseNet by another project's network.
 
-    A recipe's data and metrics then score whatever spandrel reads.
+    The recipe's data and metrics then score any network that spandrel reads.
 
     Raises:
         UserError: It upscales by another factor than the recipe's network.
@@ -197,13 +197,13 @@ def _take_community_network(cfg: Config, checkpoint: str) -> None:
     if wanted != network.upscale_factor:
         raise UserError(f'{checkpoint}: {network.title} upscales x{network.upscale_factor}, the '
                         f'config is for x{wanted}: give a config for x{network.upscale_factor}')
-    print_log(f'{checkpoint}: {network.title}, in the place of the config\'s network',
+    print_log(f'{checkpoint}: {network.title} replaces the config\'s network',
               logger='current')
     cfg.model = model_config(checkpoint)
 
 
 def _check_self_ensemble(cfg: Config, model: nn.Module) -> None:
-    """Refuse a setting that MMagic's own models would pass over."""
+    """Refuse a setting that MMagic's own models would ignore."""
     model = unwrapped(model)
     if (cfg.model.get('test_cfg') or {}).get('self_ensemble') and (
             type(model).__module__.startswith('mmagic.')):
@@ -215,7 +215,7 @@ def build_runner(cfg: Config) -> Runner:
     """Build the config's Runner, on this machine's device and launcher.
 
     Raises:
-        UserError: The config cannot be built; the message says which part. Or
+        UserError: The config cannot be built (the message names the part), or
             its work folder cannot be written.
     """
     init_distributed(cfg)
@@ -244,7 +244,7 @@ class _RecordMetrics(Hook):
 
 
 def check_scores_file(path: str) -> None:
-    """Look whether :func:`save_scores` will be able to write, before hours of a test.
+    """Check that :func:`save_scores` can write, before a test of hours.
 
     Raises:
         UserError: The file's ending is unknown, or its folder cannot be made or
@@ -260,7 +260,7 @@ def check_scores_file(path: str) -> None:
 def save_scores(scores: dict[str, float], path: str) -> None:
     """Write the metrics to a file whose ending, ``.json`` or ``.yaml``, names its format.
 
-    Of several processes, the first one writes.
+    With several processes, only the first one writes.
     """
     if not is_main_process():
         return

@@ -27,7 +27,7 @@ def page(tmp_path_factory):
 
 @pytest.fixture
 def browser(page):
-    """The page, opened anew."""
+    """The page, opened again."""
     address = page.evaluate('location.href').partition('#')[0]
     page.resize(1280, 900)
     page.events.clear()

@@ -21,7 +21,7 @@ from mmengine.registry import HOOKS
 from tiny_training import tiny_config
 
 from srdensenet_mm.engine import CheckpointKeysHook, InvalidLossError, StopOnInvalidLossHook
-from srdensenet_mm.engine.checks.work_folder import begin_anew, find_whole_checkpoint
+from srdensenet_mm.engine.checks.work_folder import find_whole_checkpoint, mark_earlier_checkpoints
 from srdensenet_mm.engine.running import load_config, train
 from srdensenet_mm.errors import UserError
 
@@ -304,7 +304,7 @@ def test_what_lies_in_a_store_is_resumed_from(tmp_path):
     (tmp_path / 'iter_5.pth').write_bytes(b'x')
     (tmp_path / 'last_checkpoint').write_text('s3://a/iter_7.pth\n')
     assert find_whole_checkpoint(str(tmp_path)) == 's3://a/iter_7.pth'
-    begin_anew(str(tmp_path))
+    mark_earlier_checkpoints(str(tmp_path))
     assert not (tmp_path / 'last_checkpoint').exists()
 
 
@@ -459,7 +459,7 @@ def test_invalid_loss_names_the_batch_and_saves_nothing(tmp_path):
     message = str(stop.value)
     done = len(_losses(tmp_path))  # the bad iteration is not among them
     assert f'loss is nan at iteration {done + 1}, learning rate 0.0' in message
-    assert ('or begin anew at a lower learning rate from its weights: --cfg-options '
+    assert ('or start again at a lower learning rate from its weights: --cfg-options '
             f'load_from={tmp_path}/work/iter_{done // 2 * 2}.pth optim_wrapper.optimizer.lr=..., '
             'without --resume') in message
     assert 'the batch: image6.png;' in message and '\n' not in message

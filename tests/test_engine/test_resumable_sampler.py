@@ -38,7 +38,7 @@ def test_starts_anywhere(first):
     late = _take(sampler, 25)
     assert late == whole[first:]
     assert [one.seed for one in late] == [one.seed for one in whole[first:]]
-    assert _take(sampler, 25) == late  # iterating anew starts anew
+    assert _take(sampler, 25) == late  # a new iteration starts at `first` again
 
 
 @pytest.mark.parametrize('world_size', [2, 3, 4])

@@ -237,11 +237,11 @@ def test_killed_while_the_environment_was_made(machine):
 def test_mmcv_without_ops_is_built_anew_once(machine):
     done = machine.run(FAKE_PIP='no-ops', MMCV_OPS='1')
     assert done.returncode == 0, done.err
-    assert 'building it anew' in done.out
-    anew = [call for call in machine.calls() if call.endswith(' mmcv')]
-    assert len(anew) == 1
+    assert 'building it again' in done.out
+    again = [call for call in machine.calls() if call.endswith(' mmcv')]
+    assert len(again) == 1
     for option in ('--no-cache-dir', '--force-reinstall', '--no-deps', '--no-build-isolation'):
-        assert option in anew[0]
+        assert option in again[0]
 
 
 def test_mmcv_that_never_has_its_ops(machine):

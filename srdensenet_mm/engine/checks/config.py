@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Finding a user's mistakes in a config before a Runner does."""
+"""Checks of a config before a Runner uses it."""
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +17,7 @@ _KEEP_SIZES = ('LoadImageFromFile', 'PackInputs')
 
 
 def check_sections(cfg: Config, sections: Sequence[str]) -> None:
-    """Look whether a config has what a run needs.
+    """Check that a config has the sections that a run needs.
 
     Raises:
         UserError: A section is missing.
@@ -29,22 +29,22 @@ def check_sections(cfg: Config, sections: Sequence[str]) -> None:
 
 
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:
-    """Look whether the images of MMagic's image datasets are there.
+    """Check that the images of MMagic's image datasets are there.
 
-    Of training sets, the files, and the scale of the pairs that a pipeline
-    makes. Of the others, also the sizes. Images that come from elsewhere than
-    this machine's files (LMDB, an object store, a loading step of one's own) are
-    not looked at. Nor can be seen what only decoding tells: see
+    In training sets, the files and the scale of a pipeline's pairs are checked.
+    In other sets, also the images' sizes. Images from elsewhere than this
+    machine's files (LMDB, an object store, the user's own loading step) are not
+    checked. Faults that only decoding shows are left to
     :func:`name_bad_images`.
 
     Args:
-        cfg (Config): The recipe, which stays as it is.
+        cfg (Config): The recipe. It is not changed.
         loaders (Sequence[str]): The names of its data loaders.
 
     Raises:
-        UserError: A folder or file is missing, has no counterpart or not its size, or
-            a pipeline is for another scale than the network; the message names
-            it and the way out.
+        UserError: A folder or file is missing, a file has no counterpart or
+            another size than it, or a pipeline and the network have different
+            scales. The message names it and the way out.
     """
     scale = _scale_of(cfg)
     for name in loaders:
@@ -66,12 +66,12 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
 
 
 def name_bad_images(cfg: Config, loaders: Sequence[str]) -> None:
-    """Have MMagic's image datasets name the file where a sample cannot be made.
+    """Make MMagic's image datasets name the file where a sample cannot be made.
 
     Args:
-        cfg (Config): The recipe. Each such dataset in it is put into a
-            :class:`~srdensenet_mm.datasets.CheckedPictures`, which takes over its
-            setting ``on_bad_image``.
+        cfg (Config): The recipe. Each such dataset in it is wrapped in a
+            :class:`~srdensenet_mm.datasets.CheckedPictures`, which takes over
+            its setting ``on_bad_image``.
         loaders (Sequence[str]): The names of its data loaders.
     """
     def wrapped(dataset: dict) -> dict:
@@ -90,7 +90,7 @@ def name_bad_images(cfg: Config, loaders: Sequence[str]) -> None:
 
 
 def _datasets(loaders) -> Iterator[dict]:
-    """The configs of the datasets that data loaders read, within whatever wrappers."""
+    """The configs of the datasets that data loaders read, inside any wrappers."""
     found = []
     if loaders:
         _map_datasets(loaders, lambda dataset: found.append(dataset) or dataset)
@@ -98,15 +98,15 @@ def _datasets(loaders) -> Iterator[dict]:
 
 
 def _map_datasets(loaders, function: Callable[[dict], dict]):
-    """Put other datasets in the place of those that data loaders read.
+    """Replace the datasets that data loaders read.
 
     Args:
         loaders (dict | Sequence[dict]): Config of one data loader or several.
-        function (Callable): Of a dataset's config, within whatever wrappers
-            such as ``RepeatDataset``.
+        function (Callable): Called with each dataset's config, inside any
+            wrappers such as ``RepeatDataset``. Returns the new config.
 
     Returns:
-        dict | list[dict]: Copies, with what the function returns.
+        dict | list[dict]: Copies with the new configs.
     """
     if isinstance(loaders, (list, tuple)):
         return [_map_datasets(one, function) for one in loaders]
@@ -119,13 +119,13 @@ def _map_datasets(loaders, function: Callable[[dict], dict]):
 
 
 def _is_image_dataset(dataset: dict) -> bool:
-    """Whether a dataset's config is of MMagic's ``BasicImageDataset``."""
+    """Whether a config is one of MMagic's ``BasicImageDataset``."""
     return type_name(dataset.get('type')) == 'BasicImageDataset' and bool(
         dataset.get('data_prefix'))
 
 
 def _reads_local_files(dataset: dict) -> bool:
-    """Whether it is sure that a dataset's paths are those of files on this machine."""
+    """Whether a dataset's paths are certainly files on this machine."""
     prefix = dataset['data_prefix']
     paths = prefix.values() if isinstance(prefix, dict) else [prefix]
     if any('://' in str(path) for path in (
@@ -146,11 +146,11 @@ def _names_a_storage(settings: dict) -> bool:
 
 
 def _check_folders(name: str, dataset: dict) -> None:
-    """Refuse a dataset whose folders, or list of images, are not there."""
+    """Refuse a dataset whose folders, or list of images, are missing."""
     prefix = dataset['data_prefix']
     if not isinstance(prefix, dict):
-        raise UserError(f'{name}: data_prefix={prefix!r} is to be '
-                        "dict(img='LRbicx4', gt='GTmod12'), a folder for each")
+        raise UserError(f'{name}: data_prefix={prefix!r} must name a folder for each of the two, '
+                        "such as dict(img='LRbicx4', gt='GTmod12')")
     root = Path(dataset.get('data_root') or '')
     for folder in prefix.values():
         if not (root / folder).is_dir():
@@ -166,7 +166,7 @@ def _check_folders(name: str, dataset: dict) -> None:
 
 
 def _check_test_set(dataset: dict, infos: list[dict], scale: int | None, evaluator) -> None:
-    """Refuse images that would not be scored, or not as they should be."""
+    """Refuse images that would be left out of the scores, or that are no pair."""
     root, prefix = Path(dataset.get('data_root') or ''), dataset['data_prefix']
     if not any(map(dataset.get, ('ann_file', 'recursive', 'img_suffix'))):
         check_none_left_out([root / folder for folder in prefix.values()], infos)
@@ -177,7 +177,7 @@ def _check_test_set(dataset: dict, infos: list[dict], scale: int | None, evaluat
 
 def _check_scale_of_pairs(dataset: dict, scale: int | None) -> None:
     """Refuse a training set whose pipeline makes pairs of another scale than the network's."""
-    # What is no dict, or no number, is refused when it is built.
+    # Steps that are not dicts, and scales that are not numbers, are refused at building.
     steps = {i: step for i, step in enumerate(dataset.get('pipeline') or [])
              if isinstance(step, dict)}
     kinds = {i: type_name(step.get('type')) for i, step in steps.items()}

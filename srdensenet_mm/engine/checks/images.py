@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Finding images that are missing or no pairs before a run starts."""
+"""Checks for images that are missing or do not form pairs, before a run starts."""
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +14,12 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.decoding import read_size
 from srdensenet_mm.images.reading import find_images
 
-# MMagic's SSIM looks through a window of 11 x 11 pixels.
+# MMagic's SSIM has a window of 11 x 11 pixels.
 _WINDOW = 11
 
 
 def check_pairs(name: str, dataset: dict) -> list[dict]:
-    """Look whether all images of a dataset are there, without reading them.
+    """Check that all images of a dataset are there, without reading them.
 
     Args:
         name (str): The data loader's, for the message.
@@ -45,8 +45,8 @@ def check_pairs(name: str, dataset: dict) -> list[dict]:
         info, key = missing[0]
         raise UserError(_missing(info[f'{key}_path'], [
             info[f'{one}_path'] for one in keys if one != key], missing))
-    # Of two folders, MMagic lists one; an image of the other that it does not
-    # name would be left out of the scores unsaid.
+    # MMagic lists only one of the two folders. An image that is only in the other would be
+    # left out of the scores without a message.
     if not built.use_ann_file and not built.recursive:
         for key in keys:
             known = {info[f'{key}_path'] for info in infos}
@@ -59,14 +59,14 @@ def check_pairs(name: str, dataset: dict) -> list[dict]:
 
 
 def check_none_left_out(folders: Sequence[Path], infos: list[dict]) -> None:
-    """Look whether all images in the folders of a test set are scored.
+    """Check that all images in the folders of a test set are scored.
 
-    MMagic's dataset passes over formats that it does not know, and over folders
-    within a folder.
+    MMagic's dataset skips formats that it does not know, and folders within a
+    folder.
 
     Args:
-        folders (Sequence[Path]): LR's and GT's. Of one that holds another, such
-            as the set's own, nothing is said.
+        folders (Sequence[Path]): The folders of LR and GT. A folder that holds
+            another of them is not checked.
         infos (list[dict]): From :func:`check_pairs`.
 
     Raises:
@@ -82,8 +82,8 @@ def check_none_left_out(folders: Sequence[Path], infos: list[dict]) -> None:
             if os.path.normpath(path) not in listed:
                 reason = ('has a format' if path.parent == folder else 'lies in a folder') + (
                     ' that MMagic passes over')
-                raise UserError(f'{path}: would not be scored, for it {reason}: {prepare_help()}, '
-                                'or take it out')
+                raise UserError(f'{path}: would not be scored, because it {reason}: '
+                                f'{prepare_help()}, or take it out')
 
 
 def _exists(path: str, folders: dict[str, set[str]]) -> bool:
@@ -107,12 +107,12 @@ def _missing(path: str | Path, others: list[str], found: list) -> str:
 
 
 def check_sizes(infos: list[dict], scale: int | None, min_side: int) -> None:
-    """Look at the sizes of pairs, as their files' headers say them.
+    """Check the sizes of pairs by their files' headers.
 
     Args:
         infos (list[dict]): From :func:`check_pairs`.
-        scale (int, optional): How many times larger GT must be; not looked at
-            where None.
+        scale (int, optional): How many times larger GT must be. None: not
+            checked.
         min_side (int): The smallest side of a GT, in pixels, that the metrics
             can score.
 

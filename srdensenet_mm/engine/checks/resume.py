@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What of a checkpoint and a config do not belong together, said in one line."""
+"""Checks whether a training can resume from a checkpoint with a config."""
 from collections.abc import Sequence
 
 from mmengine.optim import _ParamScheduler
@@ -9,14 +9,14 @@ from srdensenet_mm.errors import UserError
 
 
 def check_state(checkpoint: dict, with_schedulers: bool, path: str) -> None:
-    """Look whether a checkpoint holds more than weights: all that a training goes on from.
+    """Check that a checkpoint holds the whole state of a training, not only weights.
 
-    The Runner takes what there is. It would begin anew with the optimizer and
-    the learning rate of a best checkpoint, which holds neither, and go on
-    counting iterations.
+    The Runner uses whatever a checkpoint holds. A best checkpoint has no
+    optimizer and no learning rate. The Runner would start these again, and go
+    on counting iterations.
 
     Args:
-        checkpoint (dict): What the file holds.
+        checkpoint (dict): The file's content.
         with_schedulers (bool): Whether the training has any.
         path (str): The file, for the message.
 
@@ -29,15 +29,15 @@ def check_state(checkpoint: dict, with_schedulers: bool, path: str) -> None:
     if missing:
         raise UserError(
             f'{path}: holds weights, not the state of a training (no {", ".join(missing)}): '
-            '--resume with one of its iter_*.pth, or begin anew from its weights with '
+            '--resume with one of its iter_*.pth, or start again from its weights with '
             f'--cfg-options load_from={path}')
 
 
 def check_optimizer(optimizer: Optimizer, saved: dict, path: str) -> None:
-    """Compare a checkpoint's optimizer with the one that is to go on with its state.
+    """Compare a checkpoint's optimizer with the config's, which takes over its state.
 
-    Versions of torch add settings to an optimizer, never both add and take
-    away: where each has some that the other lacks, it is another optimizer.
+    New versions of torch add settings to an optimizer. So two optimizers differ
+    where each has settings that the other lacks.
 
     Args:
         optimizer (Optimizer): The config's.
@@ -48,21 +48,21 @@ def check_optimizer(optimizer: Optimizer, saved: dict, path: str) -> None:
         UserError: They are different ones.
     """
     ours, theirs = (set(groups[0]) for groups in (optimizer.param_groups, saved['param_groups']))
-    # What schedulers leave in a group.
+    # Schedulers add 'initial_lr' to a group.
     ours, theirs = (ours - theirs) - {'initial_lr'}, (theirs - ours) - {'initial_lr'}
     if ours and theirs:
         raise UserError(
             f'{path}: was saved with another optimizer than {type(optimizer).__name__} (it has '
             f'{", ".join(sorted(theirs))}, not {", ".join(sorted(ours))}): --resume with the '
-            'config that saved it, or begin anew from its weights with --cfg-options '
+            'config that saved it, or start again from its weights with --cfg-options '
             f'load_from={path}')
 
 
 def schedule_changes(optimizer: Optimizer, saved: dict, schedulers: Sequence[_ParamScheduler],
                      saved_schedulers: Sequence[dict]) -> list[str]:
-    """What of the config's learning rates and schedules a training does not resume with.
+    """The config's learning rates and schedules that a resumed training does not use.
 
-    The Runner goes on with the checkpoint's, and says nothing of it.
+    The Runner goes on with those of the checkpoint, without a message.
 
     Args:
         optimizer (Optimizer): The config's.
@@ -85,14 +85,14 @@ def schedule_changes(optimizer: Optimizer, saved: dict, schedulers: Sequence[_Pa
 
 
 def _scheduler_changes(name: str, scheduler: _ParamScheduler, theirs: dict) -> list[str]:
-    """What differs between the config's scheduler and the state of the checkpoint's."""
+    """The differences between the config's scheduler and the checkpoint's state."""
     ours = scheduler.state_dict()
     if ours.keys() - theirs.keys() and theirs.keys() - ours.keys():
         return [f'{name} of another type than {type(scheduler).__name__}']
-    # Where it stands is in the state too, and the rates that it began with.
+    # The state also holds its progress and the initial rates.
     settings = {name for name in ours if name[0] != '_'} - {'last_step', 'base_values'}
-    # The end is the training's where the config gives none, and without effect after the
-    # last milestone.
+    # Without an end in the config, it is that of the training. It has no effect after the last
+    # milestone.
     if ours.get('milestones') and ours['begin'] + max(ours['milestones']) < min(
             ours['end'], theirs['end']):
         settings.discard('end')
@@ -101,15 +101,15 @@ def _scheduler_changes(name: str, scheduler: _ParamScheduler, theirs: dict) -> l
 
 
 def check_averages(checkpoint: dict, has_ema: bool, path: str) -> None:
-    """Look whether a training with averages of the weights goes on with them.
+    """Check that a training with averages of the weights resumes with them.
 
-    MMEngine's ``EMAHook`` saves the averages as the weights, beside the weights
-    as trained, and exchanges the two when it resumes. Without it, the averages
-    would go on with the optimizer of the weights as trained.
+    MMEngine's ``EMAHook`` saves the averages as the weights, and the trained
+    weights beside them. It exchanges the two when it resumes. Without the hook,
+    the averages would be trained with the optimizer of the trained weights.
 
     Args:
-        checkpoint (dict): What the file holds.
-        has_ema (bool): Whether the training that is to go on has the hook.
+        checkpoint (dict): The file's content.
+        has_ema (bool): Whether the resumed training has the hook.
         path (str): The file, for the message.
 
     Raises:
@@ -118,5 +118,5 @@ def check_averages(checkpoint: dict, has_ema: bool, path: str) -> None:
     if 'ema_state_dict' in checkpoint and not has_ema:
         raise UserError(
             f'{path}: was saved by a training with averages of the weights: --resume with its '
-            'EMAHook in custom_hooks, or begin anew from the averages with --cfg-options '
+            'EMAHook in custom_hooks, or start again from the averages with --cfg-options '
             f'load_from={path}')

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What earlier trainings have left in a work folder."""
+"""Checkpoints of earlier trainings in a work folder."""
 import json
 import logging
 import os
@@ -12,20 +12,20 @@ from srdensenet_mm.checkpoints.reading import read_checkpoint
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 
-# The names and times of the checkpoints that were there when a training began anew.
+# Lists the names and times of the checkpoints that were there when a new training started.
 _EARLIER = '.earlier_checkpoints.json'
 
 
-def begin_anew(work_dir: str) -> None:
-    """Set the checkpoints of earlier trainings apart from those that are to come.
+def mark_earlier_checkpoints(work_dir: str) -> None:
+    """Mark the checkpoints of earlier trainings before a new one starts.
 
-    They stay where they are, but :func:`find_whole_checkpoint` does not take
-    them for the new training's. To be called by every process.
+    They stay where they are, but :func:`find_whole_checkpoint` ignores them
+    from now on. Every process may call this; the first one acts.
     """
     folder = Path(work_dir)
     if not is_main_process() or '://' in work_dir:
         return
-    # What it names may lie in another folder.
+    # It may name a checkpoint in another folder.
     (folder / 'last_checkpoint').unlink(missing_ok=True)
     earlier = _checkpoints(folder)
     if not earlier:
@@ -34,7 +34,7 @@ def begin_anew(work_dir: str) -> None:
         temporary.write_text(json.dumps(
             {path.name: path.stat().st_mtime_ns for path in earlier}))
     print_log(f'{work_dir} holds checkpoints of an earlier training ({earlier[0].name}, ...); '
-              'this one begins anew and writes over those of the same names',
+              'this one starts from the beginning and overwrites those of the same names',
               'current', logging.WARNING)
 
 
@@ -45,13 +45,13 @@ def find_whole_checkpoint(work_dir: str) -> str | None:
         work_dir (str): Where a Runner has saved.
 
     Returns:
-        str or None: What ``last_checkpoint`` names, if it is whole. Else (it
-        was damaged, or the folder moved) the newest ``iter_*.pth`` or
-        ``epoch_*.pth`` that is. None where there has been none at all.
+        str or None: The checkpoint that ``last_checkpoint`` names, if it is
+        whole. Else (it was damaged, or the folder moved) the newest whole
+        ``iter_*.pth`` or ``epoch_*.pth``. None where there is no checkpoint.
 
     Raises:
-        UserError: There are checkpoints, but none is whole, or all are those of
-            an earlier training.
+        UserError: There are checkpoints, but none is whole, or all belong to an
+            earlier training.
     """
     folder = Path(work_dir)
     checkpoints = _checkpoints(folder)
@@ -71,7 +71,7 @@ def find_whole_checkpoint(work_dir: str) -> str | None:
     if checkpoints and not candidates:
         raise UserError(
             f'{work_dir}: the training begun there last has saved no checkpoint yet; go on from '
-            f'an earlier one, e.g. --resume {checkpoints[0]}, or begin anew, without --resume')
+            f'an earlier one, e.g. --resume {checkpoints[0]}, or start again, without --resume')
     first_error = None
     for candidate in candidates:
         try:
@@ -82,13 +82,13 @@ def find_whole_checkpoint(work_dir: str) -> str | None:
         else:
             return str(candidate)
     if first_error is not None:
-        raise UserError(f'{first_error}; {work_dir} has no whole checkpoint to resume from: train '
-                        'anew, without --resume')
+        raise UserError(f'{first_error}; {work_dir} has no whole checkpoint to resume from: start '
+                        'again, without --resume')
     return None
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Those that a training can go on from, the newest first."""
+    """The checkpoints that a training can resume from, the newest first."""
     return sorted([*folder.glob('iter_*.pth'), *folder.glob('epoch_*.pth')],
                   key=lambda path: path.stat().st_mtime, reverse=True)
 

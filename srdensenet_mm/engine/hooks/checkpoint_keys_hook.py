@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Loading weights whole or not at all: what the Runner does silently in part."""
+"""Loading weights with a check: the Runner would load a part without an error."""
 import re
 
 from mmagic.registry import HOOKS
@@ -26,16 +26,16 @@ from srdensenet_mm.errors import UserError
 
 @HOOKS.register_module()
 class CheckpointKeysHook(Hook):
-    """Makes a checkpoint's keys the model's before the Runner loads it.
+    """Renames a checkpoint's keys to the model's before the Runner loads it.
 
-    Published and converted checkpoints hold a bare network; the Runner would
-    match none of its keys, and say so only in the log. Runner checkpoints pass
-    unchanged.
+    Published and converted checkpoints hold a bare network. The Runner would
+    match none of its keys, and report that only in the log. Runner checkpoints
+    do not change.
 
     Args:
-        strict (bool): Refuse a checkpoint that does not fit, as resuming must.
-            Defaults to False: what fits is taken, as for fine-tuning a x2
-            network into a x4 one.
+        strict (bool): Refuse a checkpoint that does not fit, as for resuming.
+            Defaults to False: weights that fit are loaded, such as to train a
+            x4 network from a x2 one.
     """
 
     priority = 'HIGHEST'  # before averages are taken from it
@@ -47,10 +47,10 @@ class CheckpointKeysHook(Hook):
         """Rename keys in place.
 
         Raises:
-            UserError: Nothing of the checkpoint fits or, with ``strict``, not
-                all of it, optimizer included, or there are weights alone.
+            UserError: No weight fits. With ``strict``: a weight or the
+                optimizer does not fit, or the file holds weights only.
         """
-        # The Runner would execute this text, and a checkpoint may be a stranger's.
+        # The Runner would execute this text, and a checkpoint may come from anyone.
         checkpoint.setdefault('meta', {}).pop('config', None)
         path = runner._load_from
         expected = unwrapped(runner.model).state_dict()
@@ -58,7 +58,7 @@ class CheckpointKeysHook(Hook):
         weights = weights if isinstance(weights, dict) else {}
         weights = _strip_part_wrappers(strip_wrappers(weights), expected)
         if not expected.keys() & weights.keys():
-            # No Runner's: a bare network, or as another trainer wraps it.
+            # Not from a Runner: a bare network, or one that another trainer has wrapped.
             try:
                 weights = checkpoint_of(
                     {key: value for key, value in checkpoint.items() if key != 'meta'}).weights
@@ -84,9 +84,9 @@ class CheckpointKeysHook(Hook):
 
 def _strip_part_wrappers(
         weights: dict[str, Tensor], expected: dict[str, Tensor], prefix: str = '') -> dict:
-    """A state dict without what MMSeparateDistributedDataParallel puts behind the parts' names.
+    """Remove the ``.module`` that MMSeparateDistributedDataParallel adds to the parts' names.
 
-    A network's own ``module``, where it has one, stays.
+    Where a network has its own part ``module``, that one stays.
     """
     wrapper, renamed = re.compile(rf'^({prefix}[^.]+)\.module\.'), {}
     for key, value in weights.items():
@@ -109,12 +109,12 @@ def _check_optimizers(runner, checkpoint: dict, path: str) -> None:
     if changes:
         runner.logger.warning(
             f"{path}: a resumed training goes on with the checkpoint's learning rates and "
-            f'schedules: {"; ".join(dict.fromkeys(changes))}. For those of the config, begin anew '
+            f'schedules: {"; ".join(dict.fromkeys(changes))}. For those of the config, start again '
             f'from its weights, without --resume: --cfg-options load_from={path}')
 
 
 def _part(whole, name: str | None):
-    """One optimizer's part of the states, or schedulers, of all; the whole for a single one."""
+    """The states or schedulers of one optimizer; all of them where there is only one."""
     if name is None:
         return whole
     return whole[name] if name in (whole or ()) else None

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Whether a network still computes with all of its maps."""
+"""Watches whether all maps of a network are in use."""
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -23,21 +23,22 @@ class DeadMapsHook(Hook):
     """Shows each block's share of dead maps, and warns when a block dies.
 
     A map is dead where it is zero everywhere on a training batch. A deep stack
-    of ReLUs can silence its maps in the first hundreds of steps, for the loss
-    falls fastest that way. Dead maps get no gradient, so they stay dead: the
-    network then is a shallower one, and nothing else in the log shows it.
+    of ReLUs can make its maps zero in the first hundreds of steps, because the
+    loss falls fastest that way. Dead maps get no gradient, so they stay dead.
+    The network is then shallower, and nothing else in the log shows it.
 
     The shares of ``conv_first`` and of each block go to the log, to
-    ``scalars.json`` and to TensorBoard (``dead_maps/...``, 0..1). Looked at are
-    all SRDenseNets of the model that are trained. Of several processes the
-    first one looks, at its own batch. Training itself stays the same to the
-    bit: random numbers, modes and the batch are left as they were.
+    ``scalars.json`` and to TensorBoard (``dead_maps/...``, 0..1). All
+    SRDenseNets of the model that are trained are watched. With several
+    processes, the first one watches its own batch. Training itself stays the
+    same to the bit: random numbers, modes and the batch do not change.
 
     Args:
-        interval (int): Look every so many iterations, and after the first one.
-            It takes about a third of a training step. Defaults to 100.
+        interval (int): Iterations between two measurements. The first follows
+            the first iteration. One takes about a third of a training step.
+            Defaults to 100.
         warn_at (float): Warn when the share of dead maps in a block, or in
-            ``conv_first``, comes to this. Defaults to 0.8.
+            ``conv_first``, reaches this. Defaults to 0.8.
     """
 
     priority = 'LOW'
@@ -49,7 +50,7 @@ class DeadMapsHook(Hook):
         self._dead: set[str] = set()
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Look at the networks, when it is time."""
+        """Measure the shares of dead maps, where it is time."""
         due = self.every_n_train_iters(runner, self.interval) or not self._looked
         if not due or not is_main_process():
             return
@@ -88,9 +89,9 @@ def dead_maps(network: SRDenseNet, inputs: Tensor) -> dict[str, float]:
     """The share of maps that are zero everywhere on a batch.
 
     Args:
-        network (SRDenseNet): Stays as it is.
+        network (SRDenseNet): Does not change.
         inputs (Tensor): Shape (N, 3, H, W), or (N, C, H, W) as the network reads
-            it; float, 0..1. A network of one channel is given luma.
+            it. Float, 0..1. A network with one channel gets luma.
 
     Returns:
         Dict[str, float]: ``conv_first`` (behind its ReLU), ``blocks.0``,
@@ -105,7 +106,7 @@ def dead_maps(network: SRDenseNet, inputs: Tensor) -> dict[str, float]:
     if network.conv_first.in_channels == 1 and inputs.size(1) != 1:
         inputs = luma_of(inputs)
     with ExitStack() as stack:
-        # Hooks have the network take its plain form, for this one call.
+        # With hooks, the network computes in its plain form for this one call.
         hooked = network.conv_first.register_forward_hook(
             lambda module, args, out: look('conv_first', F.relu(out)))
         stack.callback(hooked.remove)
@@ -137,7 +138,7 @@ def _random_numbers_kept() -> Iterator[None]:
 
 
 def _inputs(runner, model: nn.Module, data_batch) -> Tensor:
-    """What the networks read of a batch, or of patches drawn where the loop draws its own."""
+    """The networks' input from a batch, or from new patches where the loop draws its own."""
     if data_batch is None:
         images = list(runner.train_loop.patches.draw(_PATCHES)[0])
     else:

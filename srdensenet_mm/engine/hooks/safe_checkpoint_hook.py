@@ -19,17 +19,16 @@ from .stop_on_invalid_loss_hook import InvalidLossError, or_lower_rate
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, safe against a kill at any moment.
 
-    What differs:
+    Differences:
 
-    - A checkpoint appears under its name whole, or not at all, and
-      ``last_checkpoint`` names it only then. Superseded ones (also the
-      previous best) are removed last.
-    - Where the disk is full, training goes on with the last good checkpoint in
-      place and says so; only the first and the last save of a run must succeed.
+    - A checkpoint appears whole or not at all, and ``last_checkpoint`` names it
+      only then. Older ones (also the previous best) are removed last.
+    - Where the disk is full, training goes on, keeps the last good checkpoint
+      and reports it. Only the first and the last save of a run must succeed.
     - Weights that are NaN or infinite are not saved.
-    - A validation that was cut short is known from the checkpoint
-      (``scored_iter``), so that a resumed run can repeat it and the best
-      checkpoint stays the best.
+    - The checkpoint records the last validation (``scored_iter``). So a resumed
+      run can repeat one that was interrupted, and the best checkpoint stays the
+      best.
 
     Args:
         **kwargs: As for ``CheckpointHook``.
@@ -49,7 +48,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_train_epoch(self, runner) -> None:
         super().after_train_epoch(runner)
-        # A training by epochs that was resumed within one has more iterations than it counts on.
+        # A training by epochs that was resumed within one does more iterations than planned.
         if not self.by_epoch and self.save_last and self.is_last_train_epoch(runner):
             self.save_now(runner, runner.iter, dict(epoch=runner.epoch + 1, iter=runner.iter))
 
@@ -58,7 +57,7 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_val_epoch(runner, metrics)
 
     def save_now(self, runner, step: int, meta: dict) -> str:
-        """Save a checkpoint out of turn.
+        """Save a checkpoint now, besides the planned ones.
 
         Args:
             runner (Runner): The runner.
@@ -93,8 +92,8 @@ class SafeCheckpointHook(CheckpointHook):
                 raise
             if not self._has_saved:
                 raise UserError(
-                    f'{error}. It is the first checkpoint of this run, which stops here rather '
-                    'than learn what cannot be kept: give a folder that can be written to '
+                    f'{error}. It is the first checkpoint of this run, which stops here because '
+                    'its results cannot be saved: give a folder that can be written to '
                     '(--work-dir, default_hooks.checkpoint.out_dir)') from error
             runner.logger.error(f'{error}; training goes on, and tries again at the next '
                                 f'checkpoint')
@@ -102,8 +101,8 @@ class SafeCheckpointHook(CheckpointHook):
     def _save(self, runner, step: int, meta: dict) -> None:
         check_weights(runner)
         hub, previous = runner.message_hub, self.last_ckpt
-        # The checkpoint that this one supersedes is still listed in it: a run
-        # killed before the removal resumes, and removes it then.
+        # The new checkpoint still lists the one that it replaces. So a run that is killed
+        # before the removal removes it after resuming.
         steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
         path = self._path(step)
         if self.max_keep_ckpts > 0:
@@ -144,21 +143,21 @@ class SafeCheckpointHook(CheckpointHook):
         if not self.save_best:
             return
         if 'auto' in self.key_indicators:
-            # As the base class does, but before the paths are looked at under their key.
+            # As the base class does, but before the paths are read by their key.
             self._init_rule(self.rules, [next(iter(metrics))])
         for key in self.key_indicators:
             if key not in metrics:
                 raise UserError(f'default_hooks.checkpoint.save_best={key!r} is none of the '
                                 f'metrics: {", ".join(metrics)}')
-        # The base class removes the previous best before it writes the new
-        # one, so it is not told of it.
+        # The base class removes the previous best before it writes the new one. So its record
+        # of the previous best is cleared.
         before = self._best_paths()
         runner.message_hub.update_info('previous_best_ckpts', list(before.values()))
         self._set_best_paths(dict.fromkeys(before))
         try:
             super()._save_best_checkpoint(_AtomicSaver(runner), metrics)
         except UserError as error:
-            # The score stays on record, lest a lower one passes for the best.
+            # The score stays on record, so that no lower one counts as the best.
             runner.logger.error(f'{error}; the best checkpoint was not saved, training goes on')
         after = self._best_paths()
         self._set_best_paths({key: after.get(key) or before.get(key) for key in after})
@@ -176,10 +175,10 @@ class SafeCheckpointHook(CheckpointHook):
             self.best_ckpt_path_dict = dict(paths)
 
     def _forget_previous_best(self, runner) -> None:
-        """Remove the best checkpoints that better ones have superseded.
+        """Remove best checkpoints after better ones were saved.
 
-        Those of this run alone: one that it was branched off from, by
-        ``--resume CHECKPOINT``, keeps its own.
+        Only this run's: with ``--resume CHECKPOINT`` from another run, that
+        run's best checkpoint stays.
         """
         hub = runner.message_hub
         if not self.save_best or 'previous_best_ckpts' not in hub.runtime_info:
@@ -215,10 +214,10 @@ class _AtomicSaver:
 
 
 def check_weights(runner) -> None:
-    """Refuse weights that are not numbers any more.
+    """Refuse weights that are NaN or infinite.
 
-    A loss can be finite and the step after it not: these weights would
-    replace the last good ones.
+    A step can be infinite even where its loss was finite. The weights would
+    then replace the last good ones.
 
     Raises:
         InvalidLossError: Names the first such weight.

@@ -21,21 +21,21 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @HOOKS.register_module()
 class SaveOnSignalHook(Hook):
-    """Saves a checkpoint at SIGTERM and Ctrl-C, before the run leaves.
+    """Saves a checkpoint at SIGTERM and Ctrl-C, before the run ends.
 
     The current iteration is finished first (during a validation: the current
-    image), then :class:`SafeCheckpointHook` saves and the process leaves with
-    status 143 (SIGTERM) or 130 (Ctrl-C). A second Ctrl-C on a single process
-    leaves at once, without saving.
+    image). Then :class:`SafeCheckpointHook` saves, and the process ends with
+    status 143 (SIGTERM) or 130 (Ctrl-C). With a single process, a second Ctrl-C
+    ends it at once, without saving.
 
-    On several processes all leave after the same iteration, whichever of them
-    met a signal. A validation is finished first there, unless its samplers are
-    MMEngine's ``DefaultSampler``, which gives each process equally many
-    images.
+    With several processes, all end after the same iteration, whichever of them
+    received the signal. They finish a validation first, unless its samplers are
+    MMEngine's ``DefaultSampler``: with that, all processes have the same number
+    of images.
 
     Args:
-        interval (int): On several processes, agree every so many iterations
-            (one reduction of one number). Defaults to 1.
+        interval (int): With several processes, iterations between two
+            agreements (each a reduction of one number). Defaults to 1.
     """
 
     priority = 'LOWEST'  # after schedulers, averages and the ordinary save
@@ -50,7 +50,7 @@ class SaveOnSignalHook(Hook):
             runner.logger.warning('SaveOnSignalHook: signals reach the main thread alone, and '
                                   'this is not it; SIGTERM will not save')
             return
-        # Those whose workers live, or may live, while a model trains.
+        # The loaders whose workers may run while a model trains.
         for loader in _loaders(runner.train_loop, runner.val_loop):
             if loader.num_workers and not isinstance(loader.worker_init_fn, _ApartWorker):
                 loader.worker_init_fn = _ApartWorker(loader.worker_init_fn)
@@ -71,9 +71,9 @@ class SaveOnSignalHook(Hook):
             self.restore()
             raise KeyboardInterrupt
         self._received = number
-        # What signals every process of a job, as Slurm does, ends the data
-        # loader's workers too, which torch would raise an error of anywhere.
-        # Python would print a traceback of a signal that is on its way to SIG_DFL.
+        # Slurm signals every process of a job. That ends the data loader's workers too, and
+        # torch's handler of SIGCHLD would raise an error at any place. Not SIG_DFL: Python
+        # would print a traceback for a signal that arrives during the change.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
@@ -94,10 +94,10 @@ class SaveOnSignalHook(Hook):
         self._leave(runner, number, runner.iter)
 
     def after_data_failure(self, runner) -> None:
-        """Called by our training loop where no batch comes any more.
+        """Called by this project's training loop where no further batch arrives.
 
-        All iterations so far are whole. A signal to all processes of a job ends
-        the data loader's workers too; what else ends them is reported later.
+        All iterations so far are complete. A signal to all processes of a job
+        ends the data loader's workers too. Other reasons are reported later.
         """
         if get_world_size() > 1:
             return
@@ -143,12 +143,12 @@ class SaveOnSignalHook(Hook):
 
 
 class _ApartWorker:
-    """Initializes a data loader's worker that signals to the group do not reach.
+    """Initializes a data loader's worker in its own process group.
 
-    torchrun and terminals signal a whole process group. A worker that obeyed
-    would make torch raise an error at any moment of the saving; one that
-    ignored SIGTERM would not end when torch ends it, and the process that it
-    works for would wait for it for ever. So it gets a group of its own.
+    torchrun and terminals signal a whole process group. If a worker ended on
+    the signal, torch would raise an error during the saving. If it ignored
+    SIGTERM, torch could not end it, and its parent would wait for ever. In its
+    own group, it does not get the signal.
     """
 
     def __init__(self, init=None):
@@ -167,7 +167,7 @@ def _loaders(*loops) -> Iterator[DataLoader]:
 
 
 def _alike_on_all(val_loop) -> bool:
-    """Whether each process is sure to take as many batches as the others."""
+    """Whether all processes certainly have the same number of batches."""
     samplers = [loader.sampler for loader in _loaders(val_loop)]
     return bool(samplers) and all(
         isinstance(sampler, DefaultSampler) and sampler.round_up for sampler in samplers)

@@ -21,9 +21,9 @@ class StopOnInvalidLossHook(Hook):
     weights or save.
 
     Args:
-        interval (int): Look every so many iterations. Reading a loss waits for
-            the GPU, but MMEngine's own log does so at each iteration anyway,
-            so the check costs microseconds. Defaults to 1.
+        interval (int): Iterations between two checks. Reading a loss waits for
+            the GPU. MMEngine's own log does so at each iteration anyway, so the
+            check costs microseconds. Defaults to 1.
     """
 
     priority = 'VERY_HIGH'
@@ -32,7 +32,7 @@ class StopOnInvalidLossHook(Hook):
         self.interval = interval
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Look at the iteration's losses.
+        """Check the iteration's losses.
 
         Raises:
             InvalidLossError: One of them is NaN or infinite.
@@ -61,7 +61,7 @@ def _report(runner, name: str, value: float, data_batch) -> str:
 def or_lower_rate(last: str | None) -> str:
     """How to train at a lower rate, which --resume takes from the checkpoint."""
     load_from = f' from its weights: --cfg-options load_from={last}' if last else ': --cfg-options'
-    return (f'; or begin anew at a lower learning rate{load_from} optim_wrapper.optimizer.lr=..., '
+    return (f'; or start again at a lower learning rate{load_from} optim_wrapper.optimizer.lr=..., '
             'without --resume')
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""A teacher beside the network that it teaches."""
+"""Teaching a network by a better one during training."""
 import torch
 from mmagic.registry import HOOKS, MODELS
 from mmengine.hooks import Hook
@@ -13,27 +13,28 @@ from srdensenet_mm.models.colour import upscale_through_luma
 
 @HOOKS.register_module()
 class TeacherHook(Hook):
-    """Mixes a teacher's output into each batch's target, made on the fly.
+    """Mixes a teacher's output, computed for each batch, into the target.
 
-    For a GPU: a teacher costs about as much there as a step of the student. On
-    a CPU, ``tools/make_teacher_targets.py`` makes the outputs once. The teacher
-    sees the batch's LR patches, so edges lack what lies around them. It is no
-    part of the model: no checkpoint holds it. Several hooks teach one after
-    the other, each by its share of the mix so far.
+    Use it on a GPU, where a teacher takes about as long as a step of the
+    student. On a CPU, make the outputs once with
+    ``tools/make_teacher_targets.py``. The teacher reads the batch's LR patches
+    alone, so it lacks the pixels around them. It is no part of the model: no
+    checkpoint holds it. Several hooks act one after the other. Each mixes its
+    share with the target so far.
 
     Args:
         network (dict): Config of a registered network, 3 -> 3 channels (RGB /
             255) or 1 -> 1 (Y / 255), such as
             ``dict(type='SpandrelNetwork', path=...)``.
-        share (float): What part of the target its output is, above 0 and at
-            most 1. HR has the rest.
+        share (float): The output's part of the target, above 0 and at most 1.
+            HR has the rest.
         checkpoint (str, optional): The weights, where ``network`` does not
             bring them.
         dtype (str): ``'fp32'``, or ``'bf16'``, which halves the time on a GPU.
 
     Raises:
-        UserError: An argument has no such value; or, when training begins, the
-            network cannot be built, or does not upscale as the student does.
+        UserError: An argument has an unsupported value. When training begins:
+            the network cannot be built, or has another scale than the student.
     """
 
     priority = 'VERY_HIGH'
@@ -48,7 +49,7 @@ class TeacherHook(Hook):
         self.checkpoint, self.dtype = checkpoint, dtype
 
     def before_train(self, runner) -> None:
-        """Build the teacher where the student is."""
+        """Build the teacher on the student's device."""
         self.device = next(runner.model.parameters()).device
         network = MODELS.build(self.network_cfg)
         if self.checkpoint is not None:
@@ -94,7 +95,7 @@ class TeacherHook(Hook):
                       else self.network(low)).float()
         if taught.shape != high.shape:
             raise UserError(f'TeacherHook: {type(self.network).__name__} makes {taught.shape[-1]} '
-                            f'pixels of {low.shape[-1]}, the student is to make {high.shape[-1]}')
+                            f'pixels of {low.shape[-1]}, the student makes {high.shape[-1]}')
         return (1 - self.share) * high.float() + self.share * 255 * taught.clamp(0, 1)
 
 

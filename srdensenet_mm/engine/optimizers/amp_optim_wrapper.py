@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Mixed precision on whatever the machine has."""
+"""Mixed precision on GPU and CPU."""
 from contextlib import contextmanager
 
 import torch
@@ -56,10 +56,10 @@ def choose_dtype(dtype: str, device_type: str) -> torch.dtype | None:
 class AutocastOptimWrapper(AmpOptimWrapper):
     """An optimizer wrapper that trains in mixed precision on GPU and CPU.
 
-    MMEngine's ``AmpOptimWrapper`` refuses to work without a GPU. bfloat16 has
-    the range of float32, so a CPU (or a GPU in bf16) needs autocast alone;
-    only fp16 needs the gradient scaler, which is MMEngine's, as are backward
-    pass, clipping and the state dict.
+    MMEngine's ``AmpOptimWrapper`` needs a GPU. bfloat16 has the range of
+    float32, so bf16 needs autocast only, on CPU and GPU. Only fp16 needs the
+    gradient scaler. Scaler, backward pass, clipping and state dict are
+    MMEngine's.
 
     Args:
         dtype (str): ``'auto'``, ``'bf16'``, ``'fp16'`` (GPU only) or
@@ -82,7 +82,7 @@ class AutocastOptimWrapper(AmpOptimWrapper):
                  loss_scale='dynamic',
                  device_type: str | None = None,
                  **kwargs):
-        # Past AmpOptimWrapper's constructor, which insists on a GPU.
+        # Not AmpOptimWrapper's constructor, which refuses to work without a GPU.
         OptimWrapper.__init__(self, **kwargs)
         if device_type is None:
             device_type = self.optimizer.param_groups[0]['params'][0].device.type
@@ -114,7 +114,7 @@ class AutocastOptimWrapper(AmpOptimWrapper):
             yield
 
     def state_dict(self) -> dict:
-        """The optimizer's state, with the scaler's where one is at work."""
+        """The optimizer's state, with the scaler's where one is in use."""
         state = super().state_dict()
         if not self.loss_scaler.is_enabled():
             state.pop('loss_scaler')

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.adam import adam
 
-# A kernel with a side shorter than this, such as that of a first or last
-# convolution, has too few directions to make equal.
+# Kernels with a shorter side, such as those of the first and last convolution, are left to Adam:
+# they have too few directions to equalize.
 _MIN_SIDE = 16
-# Of the quintic whose iteration takes every singular value near to 1.
+# Coefficients of the quintic polynomial whose iteration brings every singular value near to 1.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
@@ -20,31 +20,30 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 class MuonWithAdam(Optimizer):
     """Muon for the kernels, Adam for the rest.
 
-    Muon (Jordan et al., 2024) steps along the momentum of the gradient made
-    orthogonal: all directions of a kernel, taken as a matrix (out, in * kh *
-    kw), advance alike, where Adam's steps are nearly of low rank.
+    Muon (Jordan et al., 2024) makes the momentum of the gradient orthogonal and
+    steps along it. A kernel counts as a matrix (out, in * kh * kw). All its
+    directions then advance equally, while Adam's steps are nearly of low rank.
     ``studies/optimizers.py`` compares the two on SRDenseNet.
-    ``torch.optim.Muon`` takes matrices alone, which no kernel of a convolution
-    is.
+    ``torch.optim.Muon`` only takes matrices, not kernels of convolutions.
 
-    A step is scaled to the size of one of Adam's, so both share a learning
-    rate, and the schedules that suit Adam.
+    A step is scaled to the size of Adam's. So both use the same learning rate,
+    and schedules that suit Adam suit Muon.
 
     Args:
         params (iterable): Parameters, or groups of them. Kernels (two or more
             dimensions, both sides of the matrix at least 16 long) are Muon's.
-        lr (float): Learning rate. Defaults to 1e-3. A group's may be replaced by a
-            tensor, so that a CUDA graph can read it anew at each replay.
-        momentum (float): Of Muon, Nesterov's. Defaults to 0.95.
-        betas (Tuple[float, float]): Of Adam. Defaults to (0.9, 0.999).
-        eps (float): Of Adam. Defaults to 1e-8.
-        weight_decay (float): Decoupled, as AdamW's. Defaults to 0.
+        lr (float): Learning rate. Defaults to 1e-3. A group's may be replaced by
+            a tensor, so that a CUDA graph reads its value at each replay.
+        momentum (float): Muon's (Nesterov) momentum. Defaults to 0.95.
+        betas (Tuple[float, float]): For Adam. Defaults to (0.9, 0.999).
+        eps (float): For Adam. Defaults to 1e-8.
+        weight_decay (float): Decoupled, as in AdamW. Defaults to 0.
         ns_steps (int): Newton-Schulz iterations, 1 to 6. Defaults to 5.
-        bias_lr_mult (float): What part of the rate biases are trained at. Less
-            than 1 keeps the maps of a deep stack of ReLUs alive: a bias moved
-            too far silences its map for good. MMEngine's ``paramwise_cfg`` does
-            the same, but with a group, and slow calls, for each parameter.
-            Defaults to 1.
+        bias_lr_mult (float): Factor on the learning rate of biases. Less than 1
+            keeps the maps of a deep stack of ReLUs alive: a bias moved too far
+            makes its map zero for good. MMEngine's ``paramwise_cfg`` does the
+            same, but makes a group for each parameter, which is slow. Defaults
+            to 1.
 
     Raises:
         ValueError: An argument is out of range.
@@ -67,8 +66,8 @@ class MuonWithAdam(Optimizer):
             if not 0 <= value < 1:
                 raise ValueError(f'{name}={value} must be at least 0 and less than 1')
         if not 1 <= ns_steps <= 6:
-            raise ValueError(f'ns_steps={ns_steps} must be 1 to 6: beyond, rounding errors grow '
-                             'where a gradient has nothing')
+            raise ValueError(f'ns_steps={ns_steps} must be 1 to 6: with more, rounding errors '
+                             'grow in directions without a gradient')
         super().__init__(params, dict(
             lr=lr, momentum=momentum, betas=tuple(betas), eps=eps, weight_decay=weight_decay,
             ns_steps=ns_steps, bias_lr_mult=bias_lr_mult))
@@ -92,7 +91,7 @@ class MuonWithAdam(Optimizer):
             if with_gradient and group['weight_decay']:
                 torch._foreach_mul_(with_gradient, 1 - group['lr'] * group['weight_decay'])
             self._step_muon([p for p in with_gradient if is_kernel(p)], group)
-            # A checkpoint of before has groups without it.
+            # Groups of older checkpoints lack it.
             part = group.get('bias_lr_mult', 1.)
             others = [p for p in with_gradient if not is_kernel(p)]
             self._step_adam([p for p in others if p.dim() != 1], group, group['lr'])
@@ -124,7 +123,7 @@ class MuonWithAdam(Optimizer):
     def _step_adam(self, params: list[Tensor], group: dict, lr: float | Tensor) -> None:
         if not params:
             return
-        # Such a rate is a CUDA graph's, which is to count the steps itself.
+        # A CUDA graph has such a rate. It must count the steps itself.
         in_graph = isinstance(lr, Tensor) and lr.is_cuda
         for p in params:
             state = self.state[p]
@@ -154,22 +153,22 @@ def is_kernel(parameter: Tensor) -> bool:
 
 
 def orthogonalize(matrices: Sequence[Tensor], steps: int = 5) -> list[Tensor]:
-    """The nearest matrices with orthonormal rows or columns, roughly.
+    """Approximate the nearest matrices with orthonormal rows or columns.
 
     Newton-Schulz multiplies a matrix X from the left by polynomials of X X^T,
-    which commute. So it runs on X X^T alone, 16x16 for a dense block's kernels
-    however wide they are, for all matrices of one height at once.
+    which commute. So the iteration runs on X X^T alone: 16x16 for all kernels
+    of a dense block. All matrices of one height are computed at once.
 
     Args:
         matrices (Sequence[Tensor]): Shapes (M, N), float, on one device.
-        steps (int): Newton-Schulz iterations. 5 bring the singular values that
-            were not negligible to between about 0.7 and 1.2.
+        steps (int): Newton-Schulz iterations. 5 bring all singular values that
+            are not negligible to between about 0.7 and 1.2.
 
     Returns:
         List[Tensor]: The same shapes, float32.
     """
-    # Matrices of one shape are multiplied together: a GPU takes longer to be told of a small
-    # product than to compute it.
+    # Matrices of one shape are multiplied together: on a GPU, launching a small product takes
+    # longer than computing it.
     stacks = {}
     for i, m in enumerate(matrices):
         stacks.setdefault(m.shape, []).append(i)
@@ -189,7 +188,7 @@ def orthogonalize(matrices: Sequence[Tensor], steps: int = 5) -> list[Tensor]:
 
 
 def _newton_schulz(gram: Tensor, steps: int) -> Tensor:
-    """What to multiply matrices X by, given X X^T, shape (K, M, M)."""
+    """The factors for matrices X, given X X^T, shape (K, M, M)."""
     identity = torch.eye(gram.size(-1), device=gram.device)
     # The trace is the squared Frobenius norm, at least that of the largest singular value.
     norm = gram.diagonal(dim1=-2, dim2=-1).sum(-1).sqrt().view(-1, 1, 1) + 1e-7

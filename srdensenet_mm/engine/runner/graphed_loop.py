@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Training that leaves nothing but the schedule to the CPU."""
+"""Training steps that run on the GPU alone; the CPU only keeps the schedule."""
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
@@ -25,7 +25,7 @@ from .resumable_loop import NotStarted, ResumableIterTrainLoop
 _OTHER_DATA = ('train_dataloader.dataset: GraphedTrainLoop draws patches itself, of an '
                'HRFolderDataset by the steps RandomPatchPair, Flip, RandomTransposeHW and '
                "PackInputs; for others use train_cfg.type='ResumableIterTrainLoop'")
-# Before a step is captured, libraries choose their kernels and take their workspaces.
+# Steps before the capture, in which libraries choose kernels and allocate workspaces.
 _WARM_UP = 3
 
 
@@ -33,22 +33,22 @@ _WARM_UP = 3
 class GraphedTrainLoop(ResumableIterTrainLoop):
     """Optimizer steps as CUDA graphs, on patches that are cut on the GPU.
 
-    The network's thousands of small kernels take a GPU less time than a
-    CPU needs to launch them, and more patches a second than data-loader
-    workers bring. So one whole step (patches, forward and backward pass,
-    clipping, optimizer) is captured once and replayed, and the images lie in
-    the GPU's memory (uncompressed, 3 bytes a pixel). Without a GPU the same
-    steps are taken one by one.
+    The network has thousands of small kernels. A GPU computes them faster than
+    a CPU launches them, and uses more patches a second than data-loader workers
+    make. So one whole step (patches, forward and backward pass, clipping,
+    optimizer) is captured once and replayed. The images are kept in the GPU's
+    memory (uncompressed, 3 bytes a pixel). Without a GPU, the same steps run
+    one by one.
 
-    The recipe stays that of :class:`ResumableIterTrainLoop`: this loop reads
-    batch size, folders, scale and patch size from ``train_dataloader`` and does
-    what its pipeline says. An iteration of the Runner, with its hooks, learning
-    rates and log, is ``steps_per_iter`` steps. It can be resumed exactly, as
-    there; a graph's random numbers are others than the CPU's.
+    The recipe is the same as for :class:`ResumableIterTrainLoop`: this loop
+    reads batch size, folders, scale, patch size and pipeline from
+    ``train_dataloader``. An iteration of the Runner, with its hooks, learning
+    rates and log, is ``steps_per_iter`` steps. Resuming is exact here too. A
+    graph's random numbers differ from those of the CPU.
 
-    ``compile`` of the recipe, MMEngine's key (``True``, or arguments of
-    ``torch.compile``), compiles the network and its loss first: a minute, and
-    about two thirds as many kernels afterwards.
+    The recipe's ``compile``, MMEngine's key (``True``, or arguments of
+    ``torch.compile``), compiles the network and its loss first. That takes a
+    minute and removes about a third of the kernels.
 
     Args:
         runner (Runner): The runner. Its model is an editing model of MMagic
@@ -63,8 +63,8 @@ class GraphedTrainLoop(ResumableIterTrainLoop):
             ``dynamic_intervals`` of MMEngine's ``IterBasedTrainLoop``.
 
     Raises:
-        UserError: The training data is another; there are several processes;
-            or mixed precision is in fp16, whose scaler looks at each step.
+        UserError: The training data is another, there are several processes, or
+            mixed precision is in fp16, whose scaler waits for each step.
     """
 
     def __init__(self, runner, dataloader: dict, steps_per_iter: int = 1, **kwargs):
@@ -110,14 +110,13 @@ class GraphedStep:
 
     Args:
         model (BaseModel): An editing model of MMagic.
-        optim_wrapper (OptimWrapper): What steps it, in fp32 or bf16.
-        draw (Callable): Yields uint8 batches, LR and HR, shape (N, 3, H, W).
+        optim_wrapper (OptimWrapper): Its optimizer, in fp32 or bf16.
+        draw (Callable): Returns uint8 batches, LR and HR, shape (N, 3, H, W).
             Must not wait for the GPU.
 
     Raises:
-        UserError: There are several wrappers, or it accumulates gradients, or
-            computes in fp16; or, on a GPU, the optimizer's steps cannot be
-            captured.
+        UserError: There are several wrappers, or it accumulates gradients or
+            computes in fp16. On a GPU: the optimizer's steps cannot be captured.
     """
 
     def __init__(self, model, optim_wrapper, draw: Callable[[], tuple[Tensor, Tensor]]):
@@ -147,7 +146,7 @@ class GraphedStep:
         """Take some steps at the groups' present learning rates.
 
         Args:
-            steps (int): How many.
+            steps (int): Number of steps.
 
         Returns:
             Dict[str, Tensor]: Means over these steps of the losses, and of the
@@ -183,7 +182,7 @@ class GraphedStep:
             self.sums[name] += value.detach()
 
     def _normalize(self, batch: Tensor) -> Tensor:
-        """What MMagic's preprocessor makes of an RGB batch."""
+        """Normalize an RGB batch as MMagic's preprocessor does."""
         preprocessor = self.model.data_preprocessor
         # Its own conversion sends an index to the GPU, which no graph can hold.
         if preprocessor.output_channel_order == 'BGR':
@@ -203,7 +202,7 @@ class GraphedStep:
 
     @torch.no_grad()
     def _restore(self, before: dict[int, Tensor]) -> None:
-        """Bring the state back; what was not there yet starts at zero, as all of them do."""
+        """Restore the state; tensors that did not exist before are set to zero."""
         for tensor in self._state():
             if id(tensor) in before:
                 tensor.copy_(before[id(tensor)])
@@ -221,7 +220,7 @@ class GraphedStep:
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self._step()
-        # The steps so far, at a learning rate of 0, have changed the optimizer's averages.
+        # Even at a learning rate of 0, the steps so far have changed the optimizer's averages.
         self._restore(before)
         print_log('A training step is captured as a CUDA graph.', 'current')
 
@@ -234,7 +233,7 @@ class GraphedStep:
 
 
 def check_capturable(optimizer: Optimizer) -> None:
-    """Refuse an optimizer of torch's whose step looks at a number of the GPU's.
+    """Refuse an optimizer of torch whose step waits for a value from the GPU.
 
     Raises:
         UserError: It could be captured, but is not set so.
@@ -247,7 +246,7 @@ def check_capturable(optimizer: Optimizer) -> None:
 
 def _read_pipeline(
         steps: Sequence[Callable]) -> tuple[RandomPatchPair, list[tuple[str, float]]]:
-    """The first step of a pipeline, and the turns, with their chances, that the others make."""
+    """A pipeline's first step, and the flips and transposes of the others with their chances."""
     kinds = [type(step).__name__ for step in steps]
     if kinds[:1] != ['RandomPatchPair'] or kinds[-1] != 'PackInputs' or (
             not {*kinds[1:-1]} <= {'Flip', 'RandomTransposeHW'}):

@@ -24,23 +24,22 @@ _REPLACED_SAMPLERS = ('InfiniteSampler', 'DefaultSampler', 'ResumableSampler')
 class ResumableIterTrainLoop(IterBasedTrainLoop):
     """MMEngine's loop by iterations, with an exact resume.
 
-    A run that is killed and resumed trains on the same samples, with the same
-    random crops and flips, and draws the same random numbers in the network as
-    one that was never interrupted. In fp32 on one device its losses and final
-    weights are the same bits (on a GPU: with ``randomness.deterministic``).
-    The number of data-loader workers may change in between; so may the number
-    of processes, at the same global batch, but then gradients are summed up in
-    another order.
+    A run that is killed and resumed uses the same samples, random crops, flips
+    and random numbers in the network as one without interruption. In fp32 on
+    one device, its losses and final weights are the same bits (on a GPU: with
+    ``randomness.deterministic``). The number of data-loader workers may change
+    between the two runs. So may the number of processes, at the same global
+    batch. Gradients are then summed up in another order.
 
-    MMEngine's own loop reads and discards all batches up to the checkpoint;
-    this one starts at once. A validation that was due at the checkpoint and
-    cut short is repeated.
+    MMEngine's own loop reads and discards all batches up to the checkpoint.
+    This one starts at once. A validation that was due at the checkpoint and was
+    interrupted is repeated.
 
     Args:
         runner (Runner): The runner.
-        dataloader (dict | DataLoader): The training data. Of its sampler's
-            config only ``shuffle`` is used: it becomes a
-            :class:`ResumableSampler`. A ``DataLoader`` must have one, and a
+        dataloader (dict | DataLoader): The training data. Its sampler becomes a
+            :class:`ResumableSampler`: only ``shuffle`` of its config is used. A
+            ``DataLoader`` must have a ``ResumableSampler`` and a
             :class:`SeededDataset`.
         **kwargs: ``max_iters``, ``val_begin``, ``val_interval`` and
             ``dynamic_intervals`` of MMEngine's ``IterBasedTrainLoop``.
@@ -54,8 +53,8 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
             dataloader = runner.build_dataloader(
                 _resumable(dataloader), seed=runner.seed,
                 diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
-        # The base class would start the workers, which are to start where the
-        # checkpoint, not read yet, says.
+        # The base class would start the workers now. They must start at the checkpoint's
+        # position, which is not known yet.
         super().__init__(runner, NotStarted(dataloader.dataset, len(dataloader)), **kwargs)
         self.dataloader = dataloader
 
@@ -89,9 +88,9 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         return self.runner.model
 
     def _check_accumulation(self) -> None:
-        """Refuse to save in the middle of a step, whose gradients no checkpoint holds."""
+        """Refuse to save in the middle of a step: no checkpoint holds its gradients."""
         intervals = []
-        if self.runner.val_loop is not None:  # it may save a best checkpoint, and the last anew
+        if self.runner.val_loop is not None:  # it may save the best and the last checkpoint
             intervals += [('train_cfg.val_interval', value) for value in self.dynamic_intervals]
         for hook in self.runner.hooks:
             if isinstance(hook, CheckpointHook) and not hook.by_epoch:
@@ -100,7 +99,7 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         for wrapper in wrappers_of(self.runner.optim_wrapper).values():
             counts = getattr(wrapper, '_accumulative_counts', 1)
             for name, value in intervals:
-                # At the end, a step is made of what there is.
+                # The last step may have fewer iterations.
                 if 0 < value < self.max_iters and value % counts:
                     raise UserError(
                         f'{name}={value} is no multiple of optim_wrapper.accumulative_counts='

@@ -13,20 +13,19 @@ from .sample_seeds import SamplePosition, derive_seed
 class ResumableSampler(Sampler):
     """An endless sampler that can start anywhere.
 
-    The stream of samples is one permutation of the dataset after the other,
-    each a function of the seed and its number. Of N processes, process r takes
-    positions r, r + N, ...: no two share a sample of a pass, and together they
-    take what one process with the same global batch would.
+    The stream of samples is one permutation of the dataset after the other.
+    Each depends on the seed and its number only. With N processes, process r
+    takes positions r, r + N, ... So no two processes share a sample of a pass.
+    Together they take the samples of one process with the same global batch.
 
     Args:
         dataset (Sized): The dataset.
         shuffle (bool): Whether to permute. Defaults to True.
-        seed (int, optional): The same on all processes. Defaults to a random
-            one, which they agree on.
+        seed (int, optional): Must be the same on all processes. Defaults to a
+            random one, which they share.
 
     Attributes:
-        first (int): How many samples of this process to skip. To be set before
-            iterating.
+        first (int): Samples of this process to skip. Set it before iterating.
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None):

@@ -1,11 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Randomness that depends on where a training is, not on how it got there.
+"""Seeds that depend on the position in a training alone.
 
-A run that is killed and resumed must draw what the uninterrupted run would
-have drawn. Saving the states of all random generators of all processes and
-workers could do that, but prefetching workers are ahead of the checkpoint by
-an unknown distance. So nothing is saved: every sample, and every iteration,
-gets a seed made of the run's seed and its own number.
+A run that is killed and resumed must draw the same random numbers as an
+uninterrupted one. Saving the states of all random generators is not enough:
+prefetching workers are ahead of the checkpoint by an unknown number of samples.
+So nothing is saved. Every sample, and every iteration, gets a seed made of the
+run's seed and its own number.
 """
 import random
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class SamplePosition(int):
 
 
 def derive_seed(*numbers: int) -> int:
-    """A seed of 63 bits out of several numbers, each of any size >= 0."""
+    """Make a seed of 63 bits from several numbers, each of any size >= 0."""
     high, low = np.random.SeedSequence(numbers).generate_state(2)
     return (int(high) << 31 ^ int(low)) & (2**63 - 1)
 
@@ -69,9 +69,9 @@ def seeded(seed: int) -> Iterator[None]:
 class SeededDataset(WrappedDataset):
     """A dataset whose samples are seeded by the indices of ``ResumableSampler``.
 
-    MMagic's transforms draw from the global generators; these are seeded
-    before each sample is made and restored after it. Indices without a seed
-    pass through.
+    MMagic's transforms draw from the global generators. These are seeded before
+    each sample is made, and restored after it. An index without a seed is used
+    as it is.
 
     Args:
         dataset (dict | Sequence): The dataset, or its config.
