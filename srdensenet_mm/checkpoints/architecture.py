@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""From weights, a config or a live network to the constructor's arguments, and back."""
+"""Finding a network's constructor arguments from weights, a config or a network, and back."""
 import inspect
 import re
 from collections.abc import Mapping
@@ -15,19 +15,18 @@ from .layouts import OURS, Layout, Mismatch
 
 CHANNELS = {'y': 1, 'rgb': 3}
 
-# How a network is trained or initialised is not what it is.
+# Arguments for training and initialization are no part of the architecture.
 _NOT_ARCHITECTURE = ('init_cfg', 'with_cp')
 
 
 def read_architecture(weights: Mapping[str, Tensor], layout: Layout = OURS) -> dict[str, Any]:
-    """Read the hyper-parameters of an SRDenseNet off the shapes of its weights.
+    """Find the hyper-parameters of an SRDenseNet from the shapes of its weights.
 
     Args:
-        weights (Mapping[str, Tensor]): The weights, under our names.
-        layout (Layout): Where they come from: how to name them in a message,
-            and what their shapes do not tell (``bottleneck_act``, and for one
-            deconvolution 3x3 whether it is x3 or an overlapping x2; see
-            :class:`Layout`).
+        weights (Mapping[str, Tensor]): The weights, with this project's names.
+        layout (Layout): Their origin. It gives the names in messages, and what
+            shapes do not show: ``bottleneck_act``, and whether one
+            deconvolution 3x3 is x3 or an overlapping x2. See :class:`Layout`.
 
     Returns:
         dict: ``type='SRDenseNet'`` and the constructor's arguments.
@@ -47,7 +46,7 @@ def read_architecture(weights: Mapping[str, Tensor], layout: Layout = OURS) -> d
 
     def count(pattern: str) -> int:
         found = {int(m[1]) for m in map(re.compile(pattern).match, weights) if m}
-        # What lies beyond a gap is found missing or surplus later.
+        # Indices behind a gap are reported later, as missing or surplus.
         return next(n for n in range(len(found) + 1) if n not in found)
 
     mid_channels, in_channels = shape('conv_first')[:2]
@@ -56,7 +55,7 @@ def read_architecture(weights: Mapping[str, Tensor], layout: Layout = OURS) -> d
     num_layers = count(r'blocks\.0\.layers\.(\d+)\.')
     width = num_layers * growth_rate
 
-    # The second block tells whether it reads the first convolution too.
+    # The second block shows whether blocks read the first convolution too.
     chained = num_blocks > 1 and shape('blocks.1.layers.0')[1] == width
     bottleneck_channels, read = shape('bottleneck')[:2]
     if num_blocks == 1:
@@ -99,8 +98,8 @@ def network_config(network: SRDenseNet) -> dict[str, Any]:
         dict: ``type='SRDenseNet'`` and the constructor's arguments.
 
     Raises:
-        ValueError: The network is of another class or has foreign parts, which
-            cannot be read off it.
+        ValueError: The network has another class or other parts, so its
+            architecture is unknown.
     """
     if not has_stock_parts(network):
         raise ValueError('the architecture of a network with foreign parts cannot be read off it: '
@@ -117,16 +116,16 @@ def network_config(network: SRDenseNet) -> dict[str, Any]:
 def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A network's config from a file, checked and with all defaults written out.
 
-    A file is a stranger's. Its config may name registered modules alone: the
-    registry would import, and call, any object that a dotted name leads to.
-    It may not name files or addresses either, which some modules would fetch.
+    A file may come from anyone. Its config may name registered modules only:
+    the registry would import and call any object with a dotted name. It may not
+    name files or addresses either, because some modules would fetch them.
 
     Args:
         config (Mapping): ``type`` and arguments of the constructor.
 
     Returns:
-        dict: The same, with the defaults of the arguments that it leaves out,
-        without those that only concern training.
+        dict: The same with the defaults of missing arguments, without those
+        that only concern training.
 
     Raises:
         Mismatch: The config names something else, or lacks ``type``.
@@ -152,63 +151,63 @@ def build_network(config: Mapping[str, Any],
     """Build a network and fill in its weights.
 
     Args:
-        config (Mapping): As :func:`complete_config` returns it.
-        weights (Mapping[str, Tensor]): Its weights, by our names.
-        layout (Layout): How to name weights in a message.
+        config (Mapping): From :func:`complete_config`.
+        weights (Mapping[str, Tensor]): Its weights, with this project's names.
+        layout (Layout): The layout whose names messages use.
 
     Returns:
-        nn.Module: In eval mode, float32, on the CPU. Its attribute
-        ``upscale_factor`` says how much it upscales.
+        nn.Module: In eval mode, float32, on the CPU, with the attribute
+        ``upscale_factor``.
 
     Raises:
         Mismatch: The config cannot be built, or does not fit the weights.
     """
     counts = [config.get(name, 0) for name in ('num_blocks', 'num_layers')]
-    # A hostile file may ask for as many modules as would keep the machine busy
-    # for hours; two weights a layer is what there are.
+    # A hostile file may ask for so many modules that building takes hours. A layer has two
+    # weights.
     if all(isinstance(n, int) for n in counts) and counts[0] * counts[1] > 100 * len(weights):
         raise Mismatch(f'its meta says num_blocks={counts[0]} and num_layers={counts[1]}, '
                      f'but it holds {len(weights)} weights')
     arguments = dict(config)
     cls = _registered(arguments.pop('type'))
-    # Initialisation draws random numbers; a caller's are left as they are.
+    # Initialization draws random numbers. The caller's generator must not change.
     with torch.random.fork_rng(devices=[]):
         try:
-            # Shapes first: no memory is spent on what does not fit the file.
+            # Shapes first, without memory for weights that do not fit the file.
             with torch.device('meta'):
                 _compare(cls(**arguments).state_dict(), weights, layout)
             network = cls(**arguments)
         except Mismatch:
             raise
-        except Exception as error:  # whatever a constructor thinks of its arguments
+        except Exception as error:  # constructors raise exceptions of all kinds
             raise Mismatch(
                 f'the network that its meta describes cannot be built: {error}') from error
     network.load_state_dict(weights)
     if not hasattr(network, 'upscale_factor') and 'upscale_factor' in config:
         network.upscale_factor = config['upscale_factor']
-    # float32 whatever the process's default is.
+    # The process's default type may be another.
     return network.float().eval()
 
 
-def colour_of(config: Mapping[str, Any], said: str | None) -> str:
-    """``'y'`` or ``'rgb'``: what a network's channels are.
+def colour_of(config: Mapping[str, Any], given: str | None) -> str:
+    """The colour of a network's channels: ``'y'`` or ``'rgb'``.
 
     Args:
         config (Mapping): The network's config.
-        said (str, optional): What the file says. Without it, one channel is
-            luma and three are RGB.
+        given (str, optional): The colour in the file. Without it, one channel
+            is luma and three are RGB.
 
     Raises:
-        Mismatch: It is neither, or contradicts the channels.
+        Mismatch: The colour is neither, or does not fit the channels.
     """
     channels = config.get('in_channels', 3)
     for colour, wanted in CHANNELS.items():
-        if wanted == channels and said in (None, colour):
+        if wanted == channels and given in (None, colour):
             return colour
-    if said not in (None, *CHANNELS):
-        raise Mismatch(f"its meta says colour={said!r}: expected 'y' or 'rgb'")
+    if given not in (None, *CHANNELS):
+        raise Mismatch(f"its meta says colour={given!r}: expected 'y' or 'rgb'")
     raise Mismatch(f'a network with {channels} input channels is not one for '
-                 f'{said or "luma (1) or RGB (3)"}')
+                 f'{given or "luma (1) or RGB (3)"}')
 
 
 def _compare(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], layout: Layout) -> None:
@@ -256,8 +255,8 @@ def _checked(value: Any, where: str) -> Any:
 def _registered(name: str) -> type[nn.Module]:
     """A module of MMagic's registry, without the registry's own look-up.
 
-    That imports all of MMagic's models even for a name that is known already,
-    and for one that is not, whatever Python module goes by this name.
+    That look-up imports all of MMagic's models even for a known name. For an
+    unknown one, it imports any Python module of this name.
     """
     cls = _look_up(name)
     if cls is None:

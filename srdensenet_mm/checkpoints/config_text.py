@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""A training's config out of the text that a Runner keeps in its checkpoints."""
+"""Reading a training's config from the text in a Runner's checkpoint."""
 import ast
 from contextlib import suppress
 from typing import Any
@@ -13,15 +13,15 @@ def read_config_text(text: str) -> dict[str, Any]:
     """The fields of a config's text, without executing it.
 
     ``Config.fromstring`` would run the text as Python code, and a checkpoint
-    is a stranger's file. What MMEngine writes there (``Config.pretty_text``)
-    consists of literals and ``dict(...)``, so parsing is enough.
+    may come from anyone. MMEngine's text (``Config.pretty_text``) consists of
+    literals and ``dict(...)``, so parsing is enough.
 
     Args:
         text (str): The config, as Python.
 
     Returns:
-        dict: Without the fields, and the fields of these, that are made of
-        anything but literals and ``dict(...)``; empty where it is no config.
+        dict: The fields, without those (on two levels) that hold anything but
+        literals and ``dict(...)``. Empty where the text is no config.
     """
     if not isinstance(text, str) or len(text) > _LONGEST:
         return {}

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Other people's SRDenseNet weights."""
+"""Converting SRDenseNet weights of other implementations."""
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from .writing import ready_file, write_file
 
 @dataclass
 class Conversion:
-    """What a conversion did.
+    """The result of a conversion.
 
     Attributes:
         layout (str): Title of the layout that was recognised.
@@ -32,15 +32,15 @@ class Conversion:
 
 
 def convert_checkpoint(source: str | Path, target: str | Path) -> Conversion:
-    """Convert a checkpoint of another implementation into one of ours.
+    """Convert a checkpoint of another implementation into this project's form.
 
-    The layout is recognised by the keys, the hyper-parameters are read off the
-    shapes. The converted network computes what the original does.
+    The keys show the layout, the shapes show the hyper-parameters. The
+    converted network computes the same as the original.
 
     Args:
         source (str | Path): The checkpoint: a state dict, bare or under
             ``state_dict``, with or without ``module.`` and ``_orig_mod.`` in
-            front of its keys. One of ours is written anew.
+            front of its keys. One of this project is written again.
         target (str | Path): The file to write, ``.pth`` or ``.safetensors``.
 
     Returns:
@@ -48,8 +48,8 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> Conversion:
 
     Raises:
         UserError: The source cannot be read, or is no SRDenseNet of a known
-            layout: names the first key or shape that does not fit. Or the
-            target cannot be written, or is the source.
+            layout (the message names the first key or shape that does not fit).
+            Or the target cannot be written, or is the source.
     """
     if Path(source).exists() and same_file(target, source):
         raise UserError(f'{target}: is the source, name another file to write')
@@ -79,21 +79,22 @@ def _convert(checkpoint: Checkpoint, layout: Layout) -> tuple[nn.Module, dict[st
 
 def from_layout(weights: Mapping[str, Tensor],
                 layout: Layout) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The config and the weights of the network of ours that computes what a file's does.
+    """The config and the weights of this project's network that computes the same as a file's.
 
     Args:
         weights (Mapping[str, Tensor]): By the layout's names.
         layout (Layout): Ours or another.
 
     Returns:
-        tuple: The network's config, and the weights by our names and order.
+        tuple: The network's config, and the weights in this project's names and
+        order.
 
     Raises:
         Mismatch: Names the first key or shape that does not fit, by the layout's name.
     """
     weights = rename(weights, layout)
     config = complete_config(read_architecture(weights, layout))
-    # Before any channel moves, for the sake of the messages.
+    # Before any channel moves, so that messages name the file's shapes.
     build_network(config, weights, layout)
     return config, _oldest_first(weights, config) if layout.newest_first else weights
 
@@ -101,8 +102,8 @@ def from_layout(weights: Mapping[str, Tensor],
 def _oldest_first(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
     """Reverse the order of the sources that blocks and the bottleneck read.
 
-    A source is a concatenation of maps that stays as it is: the first
-    convolution's, or a block's.
+    A source is the group of maps of the first convolution, or of a block. The
+    order inside a group stays.
     """
     num_blocks = config['num_blocks']
     width = config['num_layers'] * config['growth_rate']

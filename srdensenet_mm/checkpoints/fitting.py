@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Whether a checkpoint fits a network, said in one line where it does not."""
+"""Checks whether a checkpoint fits a network."""
 from collections.abc import Mapping
 
 from mmengine.model import is_model_wrapper
@@ -15,18 +15,17 @@ from .spandrel_network import SpandrelNetwork
 
 
 def load_for_test(model: nn.Module, path: str) -> None:
-    """Fill a model's network from any checkpoint of ours.
+    """Load any checkpoint of this project into a model's network.
 
     Args:
         model (nn.Module): A model with a network ``generator``, as MMagic's
             editing models are, or the network itself.
         path (str): A Runner's checkpoint, a published or converted one,
-            ``.pth`` or ``.safetensors``. Of one written with EMA, the averages
-            are taken.
+            ``.pth`` or ``.safetensors``. Averages of the weights are preferred.
 
     Raises:
         UserError: The file cannot be read, holds more than data, or does not
-            fit the network; the message names the first key, shape or setting.
+            fit the network. The message names the first key, shape or setting.
     """
     checkpoint = read_checkpoint(path)
     for network in networks_of(model):
@@ -60,30 +59,30 @@ def check_fit(expected: dict[str, Tensor], found: dict[str, Tensor], path: str) 
                             'network has not (another upscale_factor or depth?)')
 
 
-def check_settings(network: nn.Module, said: dict | None, path: str) -> None:
-    """Compare what a checkpoint says of its network with one whose weights fit.
+def check_settings(network: nn.Module, saved: dict | None, path: str) -> None:
+    """Compare a checkpoint's settings with those of a network that its weights fit.
 
-    Shapes do not tell all: not the bottleneck's activation, nor x3 from an
-    overlapping x2.
+    Shapes do not show all settings: not the bottleneck's activation, and not
+    whether one deconvolution is x3 or an overlapping x2.
 
     Args:
-        network (nn.Module): The config's network. Looked at where it is an
+        network (nn.Module): The config's network. Only checked where it is an
             SRDenseNet with the stock parts.
-        said (dict, optional): The network's config from the file.
+        saved (dict, optional): The network's config from the file.
         path (str): The file, for the message.
 
     Raises:
-        UserError: Names the first setting that differs, or the file's is no
-            network's config.
+        UserError: Names the first setting that differs. Or the file holds no
+            valid config of a network.
     """
-    if not isinstance(said, Mapping) or type_name(said.get('type')) != 'SRDenseNet':
+    if not isinstance(saved, Mapping) or type_name(saved.get('type')) != 'SRDenseNet':
         return
     try:
         ours = network_config(network)
     except ValueError:
         return
     try:
-        theirs = complete_config(said)
+        theirs = complete_config(saved)
     except Mismatch as mismatch:
         raise UserError(f'{path}: {mismatch}') from mismatch
     for name, value in ours.items():
@@ -95,20 +94,20 @@ def check_settings(network: nn.Module, said: dict | None, path: str) -> None:
 
 
 def foreign_hint(found: dict[str, Tensor]) -> str:
-    """What to add to a message where keys, a network's or a model's, may be of another layout."""
-    # Blocks alone are told by their names: other networks have a conv1 too.
+    """The end of a message about keys that do not fit: perhaps they have another layout."""
+    # Only the names of blocks show it: other networks have a conv1 too.
     if any(key.removeprefix('generator.').startswith(('dcb', 'dense_blocks.')) for key in found):
         return "; convert another implementation's first: tools/convert_checkpoint.py"
     return ' (another upscale_factor or depth?)'
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """A model without what trains it on several processes."""
+    """A model without its wrapper for several processes."""
     return model.module if is_model_wrapper(model) else model
 
 
 def networks_of(model: nn.Module) -> list[nn.Module]:
-    """A model's network, and its average where it keeps one; the model itself without either."""
+    """A model's network, and its average if it has one; without either, the model itself."""
     model = unwrapped(model)
     networks = [getattr(model, name) for name in ('generator', 'generator_ema')
                 if isinstance(getattr(model, name, None), nn.Module)]

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""How an SRDenseNet's weights are named and ordered, here and elsewhere."""
+"""Names and order of an SRDenseNet's weights, here and in other implementations."""
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class Mismatch(ValueError):
-    """Weights do not make up a network; names the first key or shape at fault.
+    """Weights that do not fit a network; the message names the first key or shape.
 
-    Whoever knows the file turns it into a ``UserError`` that names it.
+    Callers that know the file turn it into a ``UserError`` with the file's name.
     """
 
 
@@ -25,23 +25,22 @@ class Layout:
     """The names that an implementation gives to the weights.
 
     Attributes:
-        title (str): What to call the layout in a message.
+        title (str): The layout's name in messages.
         conv_first (str): Name of the first convolution.
         block_layer (str): Template for layer k of block i, given (i, k).
-        first_index (int): What i and k start from.
+        first_index (int): The first value of i and k.
         bottleneck (str): Name of the bottleneck.
         deconv (str): Template for deconvolution j.
         deconv_step (int): Distance of the indices of two deconvolutions.
         conv_last (str): Name of the last convolution.
-        newest_first (bool): Whether concatenations of blocks' outputs (which
-            first layers of blocks and the bottleneck read) begin with the
-            newest.
-        bottleneck_act (bool): Whether a ReLU follows the bottleneck. Nothing
-            in the shapes tells.
+        newest_first (bool): Whether the inputs of blocks and bottleneck are
+            concatenated with the newest block's output first.
+        bottleneck_act (bool): Whether a ReLU follows the bottleneck. Shapes do
+            not show it.
         upscaling (dict): (number of deconvolutions, kernel) -> (upscale_factor,
-            deconv_kernel), where nothing but the shapes is known. One
-            deconvolution 3x3 is x3 by kernel = stride, or x2 by overlapping
-            kernels; the former is taken.
+            deconv_kernel), where only shapes are known. One deconvolution 3x3
+            may be x3 with kernel = stride, or x2 with overlapping kernels. It
+            counts as x3.
     """
     title: str
     conv_first: str
@@ -56,7 +55,7 @@ class Layout:
     upscaling: Mapping[tuple[int, int], tuple[int, int]]
 
     def from_ours(self, key: str) -> str:
-        """This layout's name for a key of ours."""
+        """This layout's name for one of this project's keys."""
         module, _, kind = key.rpartition('.')
         numbers = [int(number) for number in re.findall(r'\d+', module)]
         if module.startswith('blocks.'):
@@ -68,7 +67,7 @@ class Layout:
         return f'{module}.{kind}'
 
     def to_ours(self, key: str) -> str | None:
-        """Our name for a key of this layout, None where it has none."""
+        """This project's name for one of this layout's keys; None without one."""
         module, _, kind = key.rpartition('.')
         if kind not in ('weight', 'bias'):
             return None
@@ -140,7 +139,7 @@ def recognise(weights: Mapping[str, Tensor]) -> Layout:
         weights (Mapping[str, Tensor]): The weights, by name.
 
     Raises:
-        Mismatch: No key fits any layout; names the first.
+        Mismatch: No key fits any layout. The message names the first key.
     """
     fitting = [sum(layout.to_ours(key) is not None for key in weights) for layout in LAYOUTS]
     if not any(fitting):
@@ -151,14 +150,15 @@ def recognise(weights: Mapping[str, Tensor]) -> Layout:
 
 
 def rename(weights: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """The weights under our names, channels in the order that they have.
+    """The weights with this project's names. The order of channels does not change.
 
     Args:
         weights (Mapping[str, Tensor]): The weights by the layout's names.
         layout (Layout): Their layout.
 
     Raises:
-        Mismatch: A key is none of the layout's; names the first.
+        Mismatch: A key does not belong to the layout. The message names the
+            first.
     """
     renamed = {}
     for key, value in weights.items():

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""From a checkpoint alone to the config of an MMagic model that runs it."""
+"""Making the config of an MMagic model from a checkpoint alone."""
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,16 @@ def model_config(path: str | Path) -> dict[str, Any]:
     """The config of a model whose network is the one in a file.
 
     Args:
-        path (str | Path): A checkpoint that brings its architecture along:
-            ours, or another project's that spandrel reads.
+        path (str | Path): A checkpoint that holds its architecture: this
+            project's, or another project's that spandrel reads.
 
     Returns:
         dict: A ``LumaEditModel`` for luma, a ``BaseEditModel`` for RGB. A
-        :class:`SpandrelNetwork` in it reads the file; other weights are to be
-        loaded.
+        :class:`SpandrelNetwork` in it reads the file. For other networks, load
+        the weights afterwards.
 
     Raises:
-        UserError: The file cannot be read, or what numbers its network reads
-            cannot be told.
+        UserError: The file cannot be read, or its normalization is unknown.
     """
     _, meta = load_network_with_meta(path)
     generator = dict(meta['network'])

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What numbers a network was trained on, out of its training's config."""
+"""The normalization that a network was trained with, from its training's config."""
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,12 +10,15 @@ from srdensenet_mm.config.type_name import type_name
 
 @dataclass(frozen=True)
 class Normalization:
-    """What MMagic's ``DataPreprocessor`` makes of images of 0..255.
+    """How MMagic's ``DataPreprocessor`` changes images of 0..255.
 
     Attributes:
         channel_order (str): ``'rgb'`` or ``'bgr'``.
-        mean (Sequence[float]): Subtracted; one number, or one a channel.
-        std (Sequence[float]): What is then divided by.
+        mean (Sequence[float]): Subtracted. One number, or one for each channel.
+        std (Sequence[float]): Divides the difference. Like ``mean``.
+
+    Raises:
+        ValueError: The values are impossible for images.
     """
     channel_order: str = 'rgb'
     mean: Sequence[float] = (0., )
@@ -31,23 +34,23 @@ class Normalization:
 
     @property
     def is_usual(self) -> bool:
-        """Whether it is RGB divided by 255, as of all that says nothing else."""
+        """Whether it is RGB divided by 255, the default."""
         return (self.channel_order == 'rgb' and set(self.mean) == {0} and set(self.std) == {255})
 
 
 def normalization_of(cfg: Mapping[str, Any]) -> Normalization | None:
-    """What a training's config says.
+    """The normalization of a training's config.
 
     Args:
-        cfg (Mapping): MMagic's, with ``model`` and pipelines.
+        cfg (Mapping): A config of MMagic, with ``model`` and pipelines.
 
     Returns:
-        Normalization | None: The usual one of ``LumaEditModel``, whose world is
-        RGB, and where no preprocessor is named. None where the channel order is
-        nowhere said.
+        Normalization | None: The usual one for ``LumaEditModel``, which works
+        with RGB, and where the config has no preprocessor. None where the
+        config does not show the channel order.
 
     Raises:
-        ValueError: Numbers or an order that no network for images has.
+        ValueError: The values are impossible for images.
     """
     model = cfg.get('model') or {}
     if type_name(model.get('type')) == 'LumaEditModel':
@@ -55,7 +58,7 @@ def normalization_of(cfg: Mapping[str, Any]) -> Normalization | None:
     preprocessor = model.get('data_preprocessor')
     if not preprocessor:
         return Normalization()
-    # Where nothing converts, a network has what the pipeline loads.
+    # Without a conversion, the network reads the order that the pipeline loads.
     order = preprocessor.get('output_channel_order') or next(_loaded_orders(cfg), None)
     if order is None:
         return None
@@ -63,15 +66,16 @@ def normalization_of(cfg: Mapping[str, Any]) -> Normalization | None:
 
 
 def normalization_for_meta(cfg: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a checkpoint's meta is to keep of its training's config.
+    """The entry ``normalization`` of a checkpoint's meta, from its training's config.
 
     Args:
-        cfg (Mapping): What could be read of the text that a Runner keeps of it.
+        cfg (Mapping): The readable part of the config's text in a Runner's
+            checkpoint.
 
     Returns:
-        dict | None: None of the usual numbers, in whatever order where that is
-        not said. Else the fields of :class:`Normalization`, or ``unusable``
-        with the reason.
+        dict | None: None for the usual normalization, also with an unknown
+        channel order. Else the fields of :class:`Normalization`, or
+        ``unusable`` with the reason.
     """
     try:
         found = normalization_of(cfg)
@@ -80,25 +84,25 @@ def normalization_for_meta(cfg: Mapping[str, Any]) -> dict[str, Any] | None:
             if not found.is_usual:
                 raise ValueError('RGB or BGR is not said')
     except (ValueError, TypeError, AttributeError) as error:
-        # Whoever gives the network no images need not care.
+        # An error only where the network is used on images.
         return dict(unusable=str(error))
     return None if found.is_usual else asdict(found)
 
 
 def normalization_in(meta: Mapping[str, Any]) -> Normalization:
-    """What a checkpoint's meta says.
+    """The normalization in a checkpoint's meta.
 
     Raises:
         ValueError: It is not usable.
     """
-    said = meta.get('normalization', {})
+    saved = meta.get('normalization', {})
     try:
-        if 'unusable' in said:
-            raise ValueError(said['unusable'])
-        found = Normalization(**said)
+        if 'unusable' in saved:
+            raise ValueError(saved['unusable'])
+        found = Normalization(**saved)
     except TypeError as error:
-        raise ValueError(f'{said} is none') from error
-    # Of one channel, there is no order.
+        raise ValueError(f'{saved} is none') from error
+    # One channel has no order.
     return replace(found, channel_order='rgb') if meta.get('colour') == 'y' else found
 
 

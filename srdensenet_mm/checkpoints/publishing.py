@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""From a training's checkpoint to a file for others."""
+"""Making a file for others from a training's checkpoint."""
 import hashlib
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ..errors import UserError
 from .reading import load_network_with_meta
 from .writing import ready_file, write_file
 
-# What meta may hold.
+# The entries that meta may hold.
 _PUBLIC = frozenset({
     'network', 'colour', 'normalization', 'iter', 'epoch', 'experiment_name', 'time', 'seed',
     'averaged_weights', 'converted_from', 'mmengine_version', 'mmagic_version', 'dataset_meta'})
@@ -18,7 +18,7 @@ _PUBLIC = frozenset({
 
 @dataclass
 class Publication:
-    """What was published.
+    """The result of a publication.
 
     Attributes:
         path (Path): The file.
@@ -38,21 +38,21 @@ def publish_checkpoint(source: str | Path,
                        suffix: str = '.pth') -> Publication:
     """Write a checkpoint's network, and nothing else, into a file named by its hash.
 
-    Optimizer, schedulers, message hub, the config's text and whatever else may
-    name the trainer's folders are left out, the averaged weights are taken
-    where there are any. The same source gives the same bytes.
+    Averaged weights are preferred. Optimizer, schedulers, message hub, the
+    config's text and everything else that may name the trainer's folders are
+    left out. The same source gives the same bytes.
 
     Args:
         source (str | Path): Any checkpoint that
             :func:`srdensenet_mm.checkpoints.load_network` reads.
         out_folder (str | Path): Made where it is missing.
-        name (str, optional): What the file's name begins with. By default the
-            name of the recipe, where the source tells, or of the source.
+        name (str, optional): The beginning of the file's name. Defaults to the
+            recipe's name if the source has it, else to the source's name.
         suffix (str): ``'.pth'`` or ``'.safetensors'``. Defaults to ``'.pth'``.
 
     Returns:
-        Publication: The file is ``NAME-HASH.pth``, HASH being the first 8
-        digits of its SHA-256, as OpenMMLab's tools check it.
+        Publication: The file is ``NAME-HASH.pth``. HASH is the first 8 digits
+        of its SHA-256, as OpenMMLab's tools check it.
 
     Raises:
         UserError: The source cannot be read, the name is no file name, or the
@@ -70,6 +70,6 @@ def publish_checkpoint(source: str | Path,
 
 
 def _recipe(meta: dict[str, Any]) -> str | None:
-    """The recipe's name, which MMEngine keeps with a time stamp behind it."""
+    """The recipe's name. MMEngine keeps it with a time stamp."""
     name = re.sub(r'_\d{8}_\d{6}$', '', str(meta.get('experiment_name', '')))
     return name if re.fullmatch(r'\w[\w.+-]*', name) else None

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""The one way from a file to a network. No code from the file ever runs."""
+"""Reading networks from files. No code from a file ever runs."""
 import io
 import json
 import pickle
@@ -26,9 +26,6 @@ from .spandrel_network import SpandrelNetwork, UnknownNetwork
 from .unwrapping import find_weights
 
 _WEIGHT_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-# Under which key files keep the state dict beside other things, the averaged one first. The first
-# is MMEngine's.
-_HOLDERS = ('state_dict', 'params_ema', 'params-ema', 'params', 'model_state_dict', 'model', 'net')
 # Left out of meta: the config's text names the trainer's own folders.
 _PRIVATE_META = ('cfg', 'config', 'env_info')
 
@@ -39,16 +36,16 @@ class Checkpoint:
 
     Attributes:
         weights (Dict[str, Tensor]): The bare network's state dict (the averaged
-            weights where there are any), by whatever layout's names.
-        meta (dict): Plain Python types. ``network`` (config) and ``colour``
-            only where the file says so.
+            weights where there are any), with the names of the file's layout.
+        meta (dict): Plain Python types. Has ``network`` (config) and ``colour``
+            only where the file has them.
     """
     weights: dict[str, Tensor]
     meta: dict[str, Any] = field(default_factory=dict)
 
 
 class _Unread(dict):
-    """What stands for an object of a class that is not known: nothing of it is read or run."""
+    """Stands in for an object of an unknown class. Nothing of it is read or run."""
 
     def __init__(self, *args, **kwargs):
         super().__init__()
@@ -64,32 +61,33 @@ class _Unread(dict):
 
 def load_network(path: str | Path,
                  map_location: str | torch.device = 'cpu') -> nn.Module:
-    """A ready network from a checkpoint file.
+    """Load a network from a checkpoint file.
 
     Args:
         path (str | Path): A Runner's checkpoint, a published or converted one,
-            or a state dict, bare or wrapped as trainers do (``params``,
-            Lightning's prefixes, ...); ``.pth`` or ``.safetensors``. Where
-            averaged weights lie beside others, they are taken, and it is said.
-        map_location (str | torch.device): The device that the network is to be
-            on. Defaults to ``'cpu'``.
+            or a state dict, bare or wrapped as by other trainers (``params``,
+            Lightning's prefixes, ...). ``.pth`` or ``.safetensors``. Averaged
+            weights are preferred to others in the file, with a log line.
+        map_location (str | torch.device): The network's device. Defaults to
+            ``'cpu'``.
 
     Returns:
         nn.Module: The bare network, in eval mode, float32. It maps Y or RGB of
-        shape (N, C, H, W), divided by 255, to (N, C, s*H, s*W); s is its
-        attribute ``upscale_factor``. One that was trained on other numbers
-        maps those: see ``normalization`` in :func:`load_network_with_meta`.
+        shape (N, C, H, W), divided by 255, to (N, C, s*H, s*W). Its attribute
+        ``upscale_factor`` is s. A network that was trained on other values
+        expects those: see ``normalization`` in :func:`load_network_with_meta`.
 
     Raises:
         UserError: The file cannot be read, is not a checkpoint, holds anything
             but data, or its weights are not finite or do not make up the
             network that it describes.
 
-    A file without meta is taken as an SRDenseNet with the stock parts, whose
-    hyper-parameters are read off the shapes. Two things do not show there: no
-    activation follows the bottleneck, and a single deconvolution 3x3 is x3
-    rather than x2 with ``deconv_kernel=3`` (with a warning). Where its keys are
-    another network's, it is a :class:`SpandrelNetwork`, see there.
+    A file without meta counts as an SRDenseNet with the stock parts. Its
+    hyper-parameters are found from the shapes. Shapes do not show two things:
+    it is assumed that no activation follows the bottleneck, and that a single
+    deconvolution 3x3 is x3, not x2 with ``deconv_kernel=3`` (with a warning).
+    Where the keys are those of another network, the result is a
+    :class:`SpandrelNetwork`.
     """
     return load_network_with_meta(path, map_location)[0]
 
@@ -97,20 +95,20 @@ def load_network(path: str | Path,
 def load_network_with_meta(
         path: str | Path,
         map_location: str | torch.device = 'cpu') -> tuple[nn.Module, dict[str, Any]]:
-    """A ready network, and what its file says about it.
+    """Load a network and the meta of its file.
 
     Args:
         path (str | Path): As for :func:`load_network`.
         map_location (str | torch.device): As for :func:`load_network`.
 
     Returns:
-        tuple: The network and its meta, a dict of plain Python types with at
-        least ``network`` (config: ``type`` and all constructor arguments) and
-        ``colour`` (``'y'`` or ``'rgb'``); ``iter``, ``epoch`` and others where
-        the file has them; ``averaged_weights=True`` where they are;
-        ``normalization``, the fields of :class:`Normalization`, of a network
-        that was trained on other numbers than values divided by 255 (or
-        ``unusable`` with the reason, where these are not known).
+        tuple: The network and its meta, a dict of plain Python types. Always
+        there: ``network`` (config: ``type`` and all constructor arguments) and
+        ``colour`` (``'y'`` or ``'rgb'``). Where the file has them: ``iter``,
+        ``epoch`` and others. ``averaged_weights=True`` for averages.
+        ``normalization`` for a network that was not trained on values divided
+        by 255: the fields of :class:`Normalization`, or ``unusable`` with the
+        reason where they are unknown.
 
     Raises:
         UserError: As for :func:`load_network`.
@@ -127,7 +125,7 @@ def _build(checkpoint: Checkpoint) -> tuple[nn.Module, dict[str, Any]]:
     meta = dict(checkpoint.meta)
     config = meta.get('network')
     if isinstance(config, Mapping) and type_name(config.get('type')) == 'SpandrelNetwork':
-        # Where its trainer's file was says nothing here; the weights tell all.
+        # Its path is that of the trainer's file. The weights alone are enough.
         config = None
     network = None
     if config is None:
@@ -156,12 +154,12 @@ def _read_off(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     config = read_architecture(weights)
     if config['upscale_factor'] == 3:
         warnings.warn('the file does not say how much its network upscales: taken for x3, '
-                      'which x2 with deconv_kernel=3 looks the same as', stacklevel=5)
+                      'but x2 with deconv_kernel=3 has the same shapes', stacklevel=5)
     return config
 
 
 def holds_community_network(path: str | Path) -> bool:
-    """Whether a checkpoint file is another project's, and one that spandrel reads."""
+    """Whether a checkpoint file holds another project's network that spandrel reads."""
     try:
         return load_network_with_meta(path)[1]['network']['type'] == 'SpandrelNetwork'
     except UserError:
@@ -169,10 +167,10 @@ def holds_community_network(path: str | Path) -> bool:
 
 
 def _community_network(weights: Mapping[str, Tensor], mismatch: Mismatch) -> SpandrelNetwork:
-    """The network of weights that are none of our SRDenseNets, for the reason given.
+    """Build another project's network from weights that fit no SRDenseNet.
 
     Raises:
-        Mismatch: The reason, where it is none that spandrel knows either.
+        Mismatch: ``mismatch``, where spandrel does not know the network either.
     """
     if any(all(layout.to_ours(key) for key in weights) for layout in LAYOUTS):
         raise mismatch
@@ -186,7 +184,7 @@ def _community_network(weights: Mapping[str, Tensor], mismatch: Mismatch) -> Spa
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint file, whatever its layout.
+    """Read a checkpoint file of any layout.
 
     Args:
         path (str | Path): ``.pth`` or ``.safetensors``; the content decides
@@ -204,7 +202,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def read_content(path: str | Path) -> Any:
-    """All that a checkpoint file holds, as ``torch.load`` gives it, on the CPU.
+    """The whole content of a checkpoint file, as ``torch.load`` returns it, on the CPU.
 
     Raises:
         UserError: As for :func:`read_checkpoint`.
@@ -238,7 +236,7 @@ def _parse(data: bytes) -> Any:
 def _fetch(path: str) -> bytes:
     try:
         from mmengine import fileio
-    except ModuleNotFoundError:  # the network alone is used: then files on disk will do
+    except ModuleNotFoundError:  # without MMEngine, files on disk are supported
         return Path(path).read_bytes()
     return fileio.get(path)
 
@@ -272,8 +270,9 @@ def _parse_pickle(data: bytes) -> Any:
 def _may_stay_unread(name: str) -> bool:
     """Whether a pickle's global is a trainer's own, not a part of Python, NumPy or torch.
 
-    What stands in for it is harmless in any case. But what calls Python's own
-    functions means harm, and a network as a whole is no weights.
+    The stand-in is harmless in any case. But a pickle that calls Python's own
+    functions may be an attack, and a whole network instead of weights is
+    refused.
     """
     module, dot, _ = name.partition('.')
     if module == '__main__' or name.startswith('numpy.random.'):
@@ -290,20 +289,20 @@ def _parse_safetensors(data: bytes) -> dict[str, Any]:
         meta = json.loads(header.get('__metadata__', {}).get('srdensenet_mm', '{}'))
     except Exception as error:
         raise Mismatch(f'is a damaged or truncated safetensors file ({error})') from error
-    # Their order in the file is by size of the numbers, not the network's.
+    # The file orders them by type, not as the network does.
     return dict(state_dict={key: weights[key] for key in sorted(weights)}, meta=meta)
 
 
 def checkpoint_of(content: Any, name: str | None = None) -> Checkpoint:
-    """What a file's content says about a network.
+    """Find the weights and the meta of a network in a file's content.
 
     Args:
-        content (Any): As ``torch.load`` gives it.
-        name (str, optional): The file, for the line that says where averaged
-            weights are taken. Without it, nothing is said.
+        content (Any): As ``torch.load`` returns it.
+        name (str, optional): The file, for the log line about averaged weights.
+            Without it, nothing is logged.
 
     Raises:
-        Mismatch: It holds no weights by their names.
+        Mismatch: It holds no state dict.
     """
     if not isinstance(content, Mapping):
         raise Mismatch(f'holds a {type(content).__name__}, not a state dict')
@@ -314,7 +313,7 @@ def checkpoint_of(content: Any, name: str | None = None) -> Checkpoint:
     if not all(isinstance(key, str) for key in weights):
         raise Mismatch('its state dict has keys that are not names')
     if found.averaged and found.are_beside_others and name is not None:
-        _say(f'{name}: takes the averaged weights ({found.where}), not those beside them')
+        _log_once(f'{name}: takes the averaged weights ({found.where}), not those beside them')
     meta = content.get('meta') if found.where else None
     if not isinstance(meta, Mapping):
         meta = {}
@@ -327,8 +326,8 @@ def checkpoint_of(content: Any, name: str | None = None) -> Checkpoint:
 
 
 @lru_cache
-def _say(line: str) -> None:
-    # Once for all readers of the file in a process.
+def _log_once(line: str) -> None:
+    # Once per process, for all readers of the file.
     try:
         from mmengine.logging import print_log
     except ModuleNotFoundError:  # the network alone is used
@@ -338,20 +337,20 @@ def _say(line: str) -> None:
 
 
 def _of_training(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """What the config of a Runner's checkpoint tells: the network, and odd numbers fed to it."""
+    """The network's config and its unusual normalization, from a Runner's config."""
     model = cfg.get('model')
     generator = model.get('generator') if isinstance(model, Mapping) else None
     if not isinstance(generator, Mapping):
         return {}
-    said = dict(network=generator)
+    found = dict(network=generator)
     normalization = normalization_for_meta(cfg)
     if normalization is not None:
-        said['normalization'] = normalization
-    return said
+        found['normalization'] = normalization
+    return found
 
 
 def _plain(meta: Mapping[Any, Any]) -> dict[str, Any]:
-    """The entries that are plain Python types through and through."""
+    """The entries that consist of plain Python types only."""
     plain = {}
     for key, value in meta.items():
         try:

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Other projects' super-resolution networks, as the package ``spandrel`` reads them."""
+"""Other projects' super-resolution networks, read by the package ``spandrel``."""
 from __future__ import annotations
 
 import math
@@ -15,8 +15,8 @@ from ..models.base import MODELS
 from ..optional_packages import import_optional
 from .layouts import Mismatch
 
-# LR pixels that tiles overlap by where no overlap is exact: for DAT-light x4 on Set14 the image
-# is then within a level of 8 bits nearly everywhere.
+# LR pixels that tiles overlap by where no overlap is exact. For DAT-light x4 on Set14, nearly all
+# values are then at most one level of 8 bits off.
 INEXACT_OVERLAP = 32
 
 
@@ -28,31 +28,31 @@ class UnknownNetwork(Mismatch):
 class SpandrelNetwork(nn.Module):
     """A super-resolution network from a file of any architecture that spandrel knows.
 
-    ESRGAN, SwinIR, HAT, DAT, SPAN and some forty others: the architecture is
-    recognised by the names of the weights, its hyper-parameters are read off
-    them. As ``generator`` of a model it trains and is saved like any other
-    network. Its state dict is that of the network inside, so that spandrel
-    reads what a Runner has saved, once it is published.
+    ESRGAN, SwinIR, HAT, DAT, SPAN and some forty others. The weights' names
+    show the architecture, their shapes the hyper-parameters. As ``generator``
+    of a model, it is trained and saved like any other network. Its state dict
+    is that of the network inside. So spandrel can read a Runner's checkpoint of
+    it after publishing.
 
     Args:
         path (str | Path): The file, ``.pth`` or ``.safetensors``. No code from
             it ever runs.
 
     Attributes:
-        in_channels (int): Channels that it reads, and yields.
-        upscale_factor (int): How much it upscales.
+        in_channels (int): Channels of the input and of the output.
+        upscale_factor (int): The upscale factor.
         size_multiple (int): The network works on sides that are multiples of
-            this, or in windows of it, LR pixels. Other images are padded by
-            reflection, and the output is cut.
+            this, or in windows of this size, LR pixels. Other images are padded
+            by reflection, and the output is cut.
         inexact_overlap (int, optional): LR pixels that tiles overlap by where
             no overlap is exact. None where spandrel advises against tiles.
-        dtypes (tuple[str, ...]): What it computes in: ``'fp32'``, ``'bf16'``,
-            ``'fp16'``.
-        title (str): The architecture and its size, for people.
+        dtypes (tuple[str, ...]): The types that it can be computed in:
+            ``'fp32'``, ``'bf16'``, ``'fp16'``.
+        title (str): The architecture and its size, for messages.
 
     Raises:
-        UserError: spandrel is not installed, the file cannot be read, or holds
-            no network that upscales images.
+        UserError: spandrel is not installed, or the file cannot be read or
+            holds no network that upscales images.
     """
 
     def __init__(self, path: str | Path):
@@ -69,7 +69,7 @@ class SpandrelNetwork(nn.Module):
 
         Raises:
             UserError: spandrel is not installed.
-            Mismatch: It is none of spandrel's networks that upscale images.
+            Mismatch: spandrel knows no such network that upscales images.
         """
         network = cls.__new__(cls)
         network._take(describe(weights))
@@ -80,7 +80,7 @@ class SpandrelNetwork(nn.Module):
         self.model = descriptor.model.float().eval()
         self.in_channels = descriptor.input_channels
         self.upscale_factor = descriptor.scale
-        # Of a network that works in windows, tiles begin where a window does.
+        # For a network that works in windows, tiles begin where a window begins.
         window = getattr(self.model, 'window_size', 1)
         self.size_multiple = math.lcm(descriptor.size_requirements.multiple_of,
                                       window if isinstance(window, int) and window > 0 else 1)
@@ -90,7 +90,7 @@ class SpandrelNetwork(nn.Module):
             ('bf16', descriptor.supports_bfloat16), ('fp16', descriptor.supports_half)) if works))
         self.title = ' '.join([descriptor.architecture.name, *descriptor.tags])
         self._sizes = descriptor.size_requirements
-        # What some networks return needs a step more; spandrel offers no public name for it.
+        # Some networks' output needs one more step. spandrel has no public name for it.
         self._call = descriptor._call_fn
         self.register_load_state_dict_pre_hook(_enter_model)
 
@@ -101,21 +101,21 @@ class SpandrelNetwork(nn.Module):
             x (Tensor): Shape (N, C, H, W), float, RGB (or luma, C = 1) divided by 255.
 
         Returns:
-            Tensor: Shape (N, C, s * H, s * W), the same scale of values, not clipped.
+            Tensor: Shape (N, C, s * H, s * W), the same range of values, not clipped.
         """
         height, width = x.shape[-2:]
         out = self._call(self.model, _padded(x, *self._sizes.get_padding(width, height)))
         return out[..., :self.upscale_factor * height, :self.upscale_factor * width]
 
     def state_dict(self, *args, **kwargs) -> dict[str, Tensor]:
-        """That of the network inside: no name of this class in front of the keys."""
+        """The state dict of the network inside, without a prefix."""
         return self.model.state_dict(*args, **kwargs)
 
     def by_its_names(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """A file's weights by this network's names: some architectures have several sets of names.
+        """A file's weights with this network's names: some architectures have several sets.
 
         Raises:
-            Mismatch: They are none of a network that spandrel knows.
+            Mismatch: spandrel does not know the network of these weights.
         """
         if weights.keys() == self.state_dict().keys():
             return weights
@@ -123,18 +123,18 @@ class SpandrelNetwork(nn.Module):
 
 
 def describe(weights: Mapping[str, Tensor]):
-    """What spandrel knows of a state dict, and its network.
+    """Have spandrel recognise and build the network of a state dict.
 
     Args:
-        weights (Mapping[str, Tensor]): As a file has them.
+        weights (Mapping[str, Tensor]): The weights of a file.
 
     Returns:
         spandrel.ImageModelDescriptor: With the network, on the CPU.
 
     Raises:
         UserError: spandrel is not installed.
-        UnknownNetwork: It is none that spandrel knows.
-        Mismatch: It is one for something else, or a damaged one.
+        UnknownNetwork: spandrel does not know the network.
+        Mismatch: The network has another purpose, or is damaged.
     """
     spandrel = import_optional('spandrel')
     weights = dict(weights)
@@ -146,7 +146,7 @@ def describe(weights: Mapping[str, Tensor]):
         first = next(iter(weights), None)
         raise UnknownNetwork('is none of the networks that spandrel knows: its first key is '
                              f'{first!r}') from None
-    except Exception as error:  # whatever an architecture thinks of surplus or missing weights
+    except Exception as error:  # architectures raise exceptions of all kinds
         reason = str(error).strip().splitlines()
         raise Mismatch('looks like a network that spandrel knows, but cannot be loaded '
                        f'({type(error).__name__}: {" ".join(reason[:2])})') from error
@@ -171,6 +171,6 @@ def _padded(x: Tensor, right: int, below: int) -> Tensor:
 
 
 def _enter_model(network: SpandrelNetwork, state_dict: dict, prefix: str, *_) -> None:
-    """Give the keys of a state dict, in place, the names that torch's loader looks for."""
+    """Rename the keys of a state dict in place, as torch's loader expects them."""
     for key in [key for key in state_dict if key.startswith(prefix)]:
         state_dict[f'{prefix}model.{key[len(prefix):]}'] = state_dict.pop(key)

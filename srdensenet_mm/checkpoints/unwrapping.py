@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Where in a file's content the weights lie: trainers wrap them in many ways."""
+"""Finding the weights in a file's content: trainers wrap them in many ways."""
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from .layouts import LAYOUTS
 
 # Wrappers that put their name in front of the keys: data parallelism, compile.
 _WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
-# Under which name MMagic's models keep the network, the averaged one first.
+# Prefixes of the network in MMagic's models, the averaged one first.
 _GENERATORS = ('generator_ema.', 'generator.')
-# How trainers call an average of the weights.
+# Trainers' words for an average of the weights.
 _AVERAGES = {'ema', 'swa', 'avg', 'average', 'averaged', 'averages', 'shadow', 'polyak'}
-# What holds tensors beside the weights, as large as they are.
+# Names of other mappings with tensors, as large as the weights.
 _OTHERS = re.compile('optim|sched|message_hub|callback|grad|loops|scaler|rng')
 # More than any trainer nests.
 _MAX_DEPTH = 5
@@ -26,11 +26,12 @@ class Weights:
     """A network's weights, as found in a file.
 
     Attributes:
-        values (dict): The bare network's state dict, by whatever layout's names.
+        values (dict): The bare network's state dict, with the names of the
+            file's layout.
         where (str): The names that lead to them, ``''`` for a bare state dict.
         averaged (bool): Whether they are an average over the training.
-        are_beside_others (bool): Whether the file has the same network's
-            weights once more.
+        are_beside_others (bool): Whether the file also has other weights of the
+            same network.
     """
     values: dict[str, Any]
     where: str = ''
@@ -39,18 +40,18 @@ class Weights:
 
 
 def find_weights(content: Mapping[str, Any]) -> Weights:
-    """Find the weights of a network in a file, whatever they are called.
+    """Find the weights of a network in a file, under any names.
 
     An SRDenseNet of a known layout is found by its keys, below any names and
-    behind any common prefix. Averaged weights are preferred to others. Of
-    another network, the state dict is taken, or the mapping with most tensors.
+    behind any common prefix. Averaged weights are preferred to others. For
+    another network, the state dict or the mapping with most tensors is used.
 
     Args:
-        content (Mapping[str, Any]): What the file holds.
+        content (Mapping[str, Any]): The file's content.
     """
     averages_beside = content.get('ema_state_dict')
-    # MMEngine's EMAHook exchanges the two when it saves: beside its own ema_state_dict, which
-    # then holds the weights as trained, the state_dict holds the averages.
+    # MMEngine's EMAHook exchanges the two when it saves: state_dict then holds the averages,
+    # ema_state_dict the trained weights.
     exchanged = isinstance(averages_beside, Mapping) and 'steps' in averages_beside
     if exchanged:
         content = {key: value for key, value in content.items() if key != 'ema_state_dict'}
@@ -60,7 +61,7 @@ def find_weights(content: Mapping[str, Any]) -> Weights:
                      ': '.join(filter(None, ('.'.join(path), prefix))),
                      _is_average(path, prefix, mapping))
              for path, mapping in mappings for prefix in _prefixes(mapping)]
-    # Stable: of equals, the outermost and first.
+    # The sort is stable: among equals, the outermost and first comes first.
     found.sort(key=lambda weights: not weights.averaged)
     best = found[0] if found else _of_another_network(content, mappings)
     return Weights(best.values, best.where, best.averaged or exchanged,
@@ -68,7 +69,7 @@ def find_weights(content: Mapping[str, Any]) -> Weights:
 
 
 def strip_wrappers(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict without what wrappers have put in front of its keys."""
+    """A state dict without the prefixes that wrappers have added to its keys."""
     return {_WRAPPERS.sub('', key): value for key, value in weights.items()}
 
 
@@ -78,14 +79,14 @@ def _mappings(content: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterato
         yield path, content
     if len(path) < _MAX_DEPTH:
         for name, value in content.items():
-            # A stranger's pickle may contain itself; the depth ends it.
+            # A pickle may contain itself. The depth limit ends the recursion.
             if isinstance(name, str) and isinstance(value, Mapping) and (
                     not _OTHERS.search(name.lower())):
                 yield from _mappings(value, (*path, name))
 
 
 def _prefixes(weights: Mapping[str, Any]) -> dict[str, None]:
-    """What stands in front of the keys of each SRDenseNet in a state dict."""
+    """The key prefix of each SRDenseNet in a state dict."""
     prefixes = {}
     for layout in LAYOUTS:
         first = f'{layout.conv_first}.weight'
@@ -125,13 +126,13 @@ def _bare(weights: Any, where: str = '') -> Weights:
 
 
 def bare_weights(weights: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """A network's own keys out of a model of MMagic's, and whether they name averages."""
+    """The network's own keys in a model of MMagic, and whether they are averages."""
     weights = strip_wrappers(weights)
     for prefix in _GENERATORS:
         inner = {key[len(prefix):]: value for key, value in weights.items()
                  if key.startswith(prefix)}
         if inner:
-            # What else such a model has (a discriminator, losses, the
-            # preprocessor's buffers) is not the network's.
+            # The model's other weights (discriminator, losses, the preprocessor's buffers)
+            # do not belong to the network.
             return strip_wrappers(inner), prefix == 'generator_ema.'
     return weights, False

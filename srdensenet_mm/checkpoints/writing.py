@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Ready files: weights with all that is needed to build their network."""
+"""Writing ready files: weights with the config of their network."""
 import io
 import json
 from collections.abc import Mapping
@@ -28,18 +28,18 @@ def save_network(network: nn.Module,
         network (nn.Module): The bare network.
         path (str | Path): ``.pth``, which MMEngine's Runner and MMagic's tools
             read as well, or ``.safetensors``.
-        colour (str, optional): ``'y'`` or ``'rgb'``; by default told by the
-            number of channels.
-        config (Mapping, optional): The network's config, needed where it has
+        colour (str, optional): ``'y'`` or ``'rgb'``. By default, it follows
+            from the number of channels.
+        config (Mapping, optional): The network's config. Needed where it has
             other parts than the stock ones.
-        **meta: What else to record, plain Python types.
+        **meta: Further entries of meta, plain Python types.
 
     Raises:
         UserError: The file cannot be written or has another suffix.
         ValueError: The config is needed, or does not describe the network.
     """
     described = complete_config(config or network_config(network))
-    if config:  # what was read off the network is its own
+    if config:  # a config from the network itself needs no check
         build_network(described, network.state_dict())
     meta = dict(meta, network=described, colour=colour_of(described, colour))
     write_file(path, ready_file(network.state_dict(), meta, Path(path).suffix))
@@ -51,9 +51,9 @@ def ready_file(weights: Mapping[str, Tensor], meta: Mapping[str, Any], suffix: s
     Args:
         weights (Mapping[str, Tensor]): The bare network's state dict.
         meta (Mapping): Plain Python types, with ``network`` and ``colour``.
-        suffix (str): ``'.pth'``: a dict of ``meta`` and ``state_dict``, whose
-            keys begin with ``generator.`` as those of the models that MMagic's
-            tools fill. ``'.safetensors'``: bare keys; the meta is JSON, under
+        suffix (str): ``'.pth'``: a dict of ``meta`` and ``state_dict``. Its
+            keys begin with ``generator.``, as in MMagic's models.
+            ``'.safetensors'``: bare keys. The meta is JSON, under
             ``srdensenet_mm`` in the metadata.
 
     Raises:
@@ -62,8 +62,8 @@ def ready_file(weights: Mapping[str, Tensor], meta: Mapping[str, Any], suffix: s
     if suffix not in SUFFIXES:
         raise UserError(f'{suffix or "no suffix"!r}: name the checkpoint '
                         f'with {" or ".join(SUFFIXES)}')
-    # Through JSON: nothing but plain types, and equal strings are one object
-    # or not by the same rule every time, which pickle's bytes depend on.
+    # Through JSON: only plain types remain. And equal strings become the same objects each
+    # time, which pickle's bytes depend on.
     text = json.dumps(dict(meta, srdensenet_mm_version=__version__), sort_keys=True)
     weights = {key: _plain_tensor(value) for key, value in weights.items()}
     if suffix == '.safetensors':
@@ -90,7 +90,7 @@ def _runner_form(weights: Mapping[str, Tensor], meta: dict[str, Any]) -> dict[st
 
 
 def _plain_tensor(value: Tensor) -> Tensor:
-    """Float32 in row-major order on the CPU, sharing memory with nothing."""
+    """A copy on the CPU in row-major order, float32 if it is floating-point."""
     value = value.detach().cpu()
     dtype = torch.float32 if value.is_floating_point() else value.dtype
     return torch.empty(value.shape, dtype=dtype).copy_(value)
