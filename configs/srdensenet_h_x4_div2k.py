@@ -1,4 +1,4 @@
-"""SRDenseNet_H x4 on DIV2K: chained blocks, only the last one's maps go on.
+"""SRDenseNet_H x4 on DIV2K: chained blocks, the bottleneck reads the last one's maps.
 
 The paper's smallest variant: high-level features alone (figure 2).
 """

@@ -1,4 +1,4 @@
-"""SRDenseNet_HL x4 on DIV2K: chained blocks, the last one's maps go on with the first layer's.
+"""SRDenseNet_HL x4 on DIV2K: the bottleneck reads the last block's and the first layer's maps.
 
 The paper's middle variant: high-level and low-level features (figure 2).
 """

@@ -13,7 +13,7 @@ _base_ = [
     '_base_/schedules/published.py',
 ]
 model = dict(generator=dict(upscale_factor=2))
-# The second of its two deconvolutions has no place here.
+# The second of its two deconvolutions is not used.
 load_from = 'checkpoints/srdensenet_x4-8c43b9a8.pth'
 
 gt_patch_size = 64

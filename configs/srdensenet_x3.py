@@ -13,7 +13,7 @@ _base_ = [
     '_base_/schedules/published.py',
 ]
 model = dict(generator=dict(upscale_factor=3))
-# Its deconvolutions have stride 2; the one of stride 3 is new.
+# Its deconvolutions have stride 2, so that of stride 3 starts untrained.
 load_from = 'checkpoints/srdensenet_x4-8c43b9a8.pth'
 
 gt_patch_size = 96

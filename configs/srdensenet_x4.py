@@ -4,7 +4,7 @@ r"""SRDenseNet_All x4, from nothing to the published file.
         data/train/ImageNet1k-256 data/train/HQ --out data/teachers/x4
     python tools/train.py configs/srdensenet_x4.py
 
-docs/training_data.md tells which images and teachers. Without a teacher, it learns from HR alone:
+docs/training_data.md lists images and teachers. To learn from HR alone, without a teacher:
 --cfg-options train_dataloader.dataset.teachers="[]". On a GPU, compile=True makes steps faster. On
 few CPU cores, take fewer iterations: train_cfg.max_iters=N param_scheduler.1.end=N.
 """

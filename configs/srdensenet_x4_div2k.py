@@ -1,7 +1,7 @@
 """SRDenseNet_All x4 on luma, trained on DIV2K in MMagic's conventional layout of it.
 
 For large patches, --cfg-options model.generator.with_cp=True (gradient checkpointing) trades time
-for memory. Another upsampler takes the place of the deconvolutions the same way:
+for memory. Options also replace the deconvolutions by another upsampler:
 model.generator.upsampler.type=pixel_shuffle model.generator.upsampler.upsample_kernel=3
 """
 _base_ = [

@@ -1,11 +1,11 @@
 """The paper's recipe: SRDenseNet_All x4 on 50,000 images of ImageNet (section 4).
 
-One random patch of 100x100 an image and epoch, no augmentation, MSE on Y. Links will do:
+One random patch of 100x100 per image and epoch, no augmentation, MSE on Y. Links are enough:
 
     mkdir -p data/ImageNet50k; find /imagenet/train -name '*.JPEG' | shuf -n 50000 | \
         xargs ln -s -t data/ImageNet50k
 
-Images smaller than a patch are passed over, another one being drawn.
+Images smaller than a patch are skipped, and others are drawn instead.
 """
 _base_ = [
     '_base_/runtime.py',

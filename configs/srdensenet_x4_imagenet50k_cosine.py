@@ -1,8 +1,8 @@
-"""More out of the paper's data: SRDenseNet_All x4 on 50,000 images of ImageNet.
+"""A better recipe for the paper's data: SRDenseNet_All x4 on 50,000 images of ImageNet.
 
 L1 on Y, flips and transpositions, warm-up and cosine decay from a higher learning rate, clipped
-gradients, bf16 where the device computes in it, and the moving average of the weights, which
-validation uses. The images as for srdensenet_x4_imagenet50k.py.
+gradients, and bf16 where the device computes in it. Validation uses the moving average of the
+weights. srdensenet_x4_imagenet50k.py says how to get the images.
 """
 _base_ = [
     '_base_/runtime.py',

@@ -15,8 +15,7 @@ train_dataloader = dict(
         data_root=['data/train/T91', 'data/train/BSD400', 'data/train/ImageNet1k-256'],
         on_bad_image='skip'))
 
-# No averages: those of networks that still learn fast trail far behind the last weights, which the
-# falling rate settles.
+# No averages of the weights: while a network learns fast, they are far behind the last weights.
 custom_hooks = []
 default_hooks = dict(
     checkpoint=dict(interval=250, max_keep_ckpts=2), logger=dict(interval=50))

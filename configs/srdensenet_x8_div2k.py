@@ -1,7 +1,7 @@
 """SRDenseNet_All x8 on luma, trained on DIV2K in MMagic's conventional layout of it.
 
-DIV2K offers no bicubic x8 images: make them, and the test images, of the HR images by
-tools/prepare_dataset.py, whose --help says how, for its sides are no multiples of 8.
+DIV2K has no bicubic x8 images. Make them, and the test images, from the HR images with
+tools/prepare_dataset.py. Its --help says how: DIV2K's sides are no multiples of 8.
 """
 _base_ = [
     '_base_/runtime.py',

@@ -35,8 +35,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', help='cpu (default), cuda, cuda:1, ...')
     parser.add_argument(
         '--backends', nargs='+', default=['torch'], metavar='BACKEND',
-        help='what runs SRDenseNets, a row each: torch (default), torch:bf16, torch:fp16 (GPU), '
-        'onnxruntime, openvino, openvino:bf16, openvino:fp16')
+        help='backends for SRDenseNets, a row each: torch (default), torch:bf16, '
+        'torch:fp16 (GPU), onnxruntime, openvino, openvino:bf16, openvino:fp16')
     parser.add_argument(
         '--no-images', action='store_true', help='leave the images out of index.html')
     return parser.parse_args()

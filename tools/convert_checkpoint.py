@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Convert SRDenseNet weights of another implementation into a checkpoint of ours."""
+"""Convert SRDenseNet weights of another implementation into this project's form."""
 import argparse
 
 from srdensenet_mm.checkpoints import convert_checkpoint
@@ -8,8 +8,8 @@ from srdensenet_mm.errors import run_tool
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Convert SRDenseNet weights of another implementation; the layout is '
-        'recognised by the keys, the architecture read off the shapes.')
+        description='Convert SRDenseNet weights of another implementation. The keys show the '
+        'layout, the shapes show the architecture.')
     parser.add_argument('source', help='checkpoint to convert')
     parser.add_argument('target', help='file to write, .pth or .safetensors')
     return parser.parse_args()

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Train a small SRDenseNet in minutes, score it on Set5, and draw what it does."""
+"""Train a small SRDenseNet in minutes, score it on Set5, and draw its results."""
 import argparse
 import os
 import shlex

@@ -10,15 +10,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='weights, with or without meta')
     parser.add_argument('target', metavar='TARGET.onnx', help='file to write')
     parser.add_argument(
-        '--colour', choices=['y', 'rgb'], help='what goes in and comes out: luma / 255, or RGB in '
-        '0..1 (with a network on luma, the conversion and bicubic chroma are then part of the '
-        'model); default: what the network works on')
+        '--colour', choices=['y', 'rgb'], help='input and output: y is luma / 255, rgb is RGB in '
+        '0..1 (for a network on luma, the conversion and bicubic chroma are then part of the '
+        'model); default: as the network')
     parser.add_argument('--dtype', choices=['fp32', 'fp16', 'int8'], default='fp32')
     parser.add_argument('--opset', type=int, default=17, metavar='N',
                         help="version of ONNX's operators, 13 to 20 (default: 17)")
     parser.add_argument(
         '--pictures', nargs='+', default=[], metavar='FILE_OR_FOLDER',
-        help='HR images that int8 is judged by: how much PSNR it loses on them')
+        help='HR images on which the PSNR that int8 loses is measured')
     return parser.parse_args()
 
 

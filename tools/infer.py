@@ -23,11 +23,11 @@ def parse_args() -> argparse.Namespace:
         'error, which studies/overlap.py measures)')
     parser.add_argument(
         '--max-memory', type=float, metavar='GIB', help='memory to use at most for an image '
-        '(default: 1.8 GiB and the image on a CPU, with the other backends, which need several '
-        'times as much, half of what is free; three quarters of it on a GPU)')
+        '(default: on a CPU 1.8 GiB and the image, on a GPU three quarters of the free memory; '
+        'backends other than torch need more and take half of the free memory)')
     parser.add_argument('--dtype', choices=['fp32', 'bf16', 'fp16', 'int8'],
-                        default='fp32', help='what the network computes in; int8 with --backend '
-                        'openvino (default: fp32)')
+                        default='fp32', help='type that the network computes in; int8 needs '
+                        '--backend openvino (default: fp32)')
     parser.add_argument(
         '--self-ensemble', action='store_true',
         help='average over eight flips and rotations: better, eight times slower')
@@ -56,7 +56,7 @@ def main() -> int:
     summary = Summary()
     try:
         upscale_files(jobs, upscaler, args.overwrite, summary)
-    finally:  # cut short by Ctrl-C or a full disk as well
+    finally:  # also after Ctrl-C or with a full disk
         print(f'{len(summary.written)} written to {args.out}')
         if summary.skipped:
             print(f'{len(summary.skipped)} skipped, there already (--overwrite writes them again)')

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-# What dist_train.sh and dist_test.sh share; to be sourced.
+# Shared by dist_train.sh and dist_test.sh, which source this file.
 
 # launch NUM_PROC TOOL ARGUMENTS...: run a tool of this folder in NUM_PROC processes.
 launch() {
@@ -18,26 +18,26 @@ launch() {
 
     local nnodes=${NNODES:-1} where
     if [ "$nnodes" = 1 ] && [ -z "${PORT:-}" ]; then
-        # A port of its own: two jobs on one machine do not meet.
+        # A free port, so that two jobs on one machine do not meet.
         where=(--rdzv-backend=c10d --rdzv-endpoint=localhost:0)
     else
         where=(--nnodes="$nnodes" --node-rank="${NODE_RANK:-0}"
                --master-addr="${MASTER_ADDR:-127.0.0.1}" --master-port="${PORT:-29500}")
     fi
 
-    # Processes that fail for the same reason say it once: the first to make a file here says it.
+    # Processes that fail for the same reason report it once: the first that makes a file here.
     SRDENSENET_MM_JOB_DIR=$(mktemp -d)
     export SRDENSENET_MM_JOB_DIR
-    # Two threads of four processes each would only get in each other's way.
+    # With several processes, more threads for each would only slow each other down.
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-    # A session of its own: Ctrl-C reaches it once, through the trap below.
+    # Its own session: it gets Ctrl-C once, through the trap below.
     $(command -v setsid || true) "$python" -m torch.distributed.run --nproc-per-node="$num_proc" "${where[@]}" \
         "$tools/$tool" "$@" --launcher pytorch &
     local child=$!
-    # torchrun passes signals on to its processes, which save and leave, if an iteration, or a
-    # picture of a validation, takes less than the 30 s after which it kills them; its own exit
-    # status does not tell that it was asked to.
+    # torchrun passes signals on to its processes. These save and end. After 30 s it kills them,
+    # so an iteration, or an image of a validation, must take less. torchrun's own exit status
+    # does not show the signal.
     trap 'leaves=143; kill -TERM $child 2>/dev/null' TERM
     trap 'leaves=130; kill -INT $child 2>/dev/null' INT
     trap 'leaves=129; kill -TERM $child 2>/dev/null' HUP

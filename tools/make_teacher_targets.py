@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Make the images that a better network, a teacher, would make of the training images' LR.
+"""Upscale the training images' LR with a better network, a teacher.
 
     python tools/make_teacher_targets.py TEACHER [TEACHER ...] --data FOLDERS --out FOLDER
 
@@ -7,13 +7,13 @@ A recipe then learns from a mix of HR and these images:
 
     train_dataloader = dict(dataset=dict(teachers=[dict(folder='FOLDER', share=0.75)]))
 
-TEACHER is a checkpoint that tools/infer.py reads: our own, or a file of any architecture that
-the package spandrel knows (pip install -e '.[spandrel]'). CONFIG=CHECKPOINT is a network that
+TEACHER is a checkpoint that tools/infer.py reads: this project's, or a file of any architecture
+that the package spandrel knows (pip install -e '.[spandrel]'). CONFIG=CHECKPOINT is a network that
 MMagic's registry builds (mmagic::edsr/... too). The outputs of several teachers are averaged.
 
-Each output bears a checksum of its HR image. Where an image was changed, or serves in a new size,
-the training names it as stale or missing; a second call makes what is missing and leaves the
-rest. Ctrl-C, or a kill, loses the image at hand alone.
+The name of each output has a checksum of its HR image. If an image changes, or is used in a new
+size, the training reports its output as stale or missing. A second call makes the missing images
+and keeps the others. Ctrl-C, or a kill, loses only the current image.
 
 For the pairs of MMagic's own datasets, upscale their LR folder with tools/infer.py and let
 MixTarget mix it into the target: see docs/training_data.md.
@@ -31,10 +31,11 @@ def parse_args():
                         help='a checkpoint, or CONFIG=CHECKPOINT')
     parser.add_argument('--data', nargs='+', required=True, metavar='FOLDER',
                         help='folders of HR images, as data_root of the recipe')
-    parser.add_argument('--out', required=True, metavar='FOLDER', help='where the images go')
-    parser.add_argument('--scale', type=int, help="refuse teachers of another (default: theirs)")
+    parser.add_argument('--out', required=True, metavar='FOLDER', help='folder for the images')
+    parser.add_argument('--scale', type=int, help="refuse teachers of other scales (default: the "
+                        "first teacher's)")
     parser.add_argument('--shrink', type=float, nargs='+', default=[1.], metavar='SIZE',
-                        help='the sizes in which images serve, as in the recipe (default: 1)')
+                        help='the sizes in which images are used, as in the recipe (default: 1)')
     parser.add_argument('--self-ensemble', action='store_true',
                         help='average over the eight flips and rotations, in 8 times the time')
     parser.add_argument('--device', help='cpu, cuda, cuda:1 (default: a GPU where there is one)')

@@ -3,21 +3,21 @@
 
     python tools/prepare_dataset.py HR_FOLDER OUT_FOLDER --scales 2 3 4
 
-OUT_FOLDER/GTmod12 holds the images cropped to a multiple of 12, OUT_FOLDER/LRbicx2, ... their
-MATLAB bicubic, equal to MATLAB's imresize in every pixel. A scale that does not divide 12 has its
-own ground truth: LRbicx8 belongs to GTmod8. All are 8-bit RGB PNG files named by the images'
-stems, which MMagic's BasicImageDataset reads with data_prefix=dict(img='LRbicx4', gt='GTmod12').
+OUT_FOLDER/GTmod12 holds the images cropped to a multiple of 12. OUT_FOLDER/LRbicx2, ... hold
+their MATLAB bicubic, equal to MATLAB's imresize in every pixel. A scale that does not divide 12
+has its own ground truth: LRbicx8 belongs to GTmod8. All are 8-bit RGB PNG files with the images'
+stems. MMagic's BasicImageDataset reads them with data_prefix=dict(img='LRbicx4', gt='GTmod12').
 
 Folders below HR_FOLDER are searched too. All formats are read that OpenCV reads:
-  grayscale        becomes three equal channels, as the field's protocol has it
+  grayscale        becomes three equal channels, as in the field's protocol
   alpha            is dropped, the colours below it stay
   16 bits          become 8: divided by 257 and rounded
   palette, CMYK    become RGB as OpenCV converts them
   EXIF orientation is applied
   floating point   is refused
-An image that is broken, or smaller than 12 pixels, is named; the others are made, and the exit
-status is 1. Files that bear their image's time of modification are left alone, all others
-written over; Ctrl-C and a second call go on where the first one stopped.
+A broken image, or one smaller than 12 pixels, is reported. The others are made, and the exit
+status is 1. Files with their image's time of modification are kept, all others are overwritten.
+After Ctrl-C, a second call continues where the first one stopped.
 
 DIV2K in MMagic's layout, from the HR images alone (DIV2K's sides are multiples of 12):
 
@@ -28,7 +28,7 @@ DIV2K in MMagic's layout, from the HR images alone (DIV2K's sides are multiples 
     python $MMAGIC/.mim/tools/dataset_converters/div2k/preprocess_div2k_dataset.py \\
         --data-root data/DIV2K --scales 4
 
-They are no multiples of 8. So x8 is made of GTmod8, or the outermost pairs would not match:
+These sides are no multiples of 8. So x8 is made from GTmod8, or the outermost pairs would differ:
 
     python tools/prepare_dataset.py data/DIV2K/DIV2K_train_HR data/DIV2K_x8/made --scales 8
     mkdir -p data/DIV2K_x8/DIV2K_train_LR_bicubic
@@ -37,7 +37,7 @@ They are no multiples of 8. So x8 is made of GTmod8, or the outermost pairs woul
     python $MMAGIC/.mim/tools/dataset_converters/div2k/preprocess_div2k_dataset.py \\
         --data-root data/DIV2K_x8 --scales 8
 
-and trained on with --cfg-options train_dataloader.dataset.data_root=data/DIV2K_x8
+Then train with --cfg-options train_dataloader.dataset.data_root=data/DIV2K_x8
 """
 import argparse
 import sys
@@ -55,7 +55,7 @@ def parse_args():
                         help='scale factors (default: 2 3 4)')
     parser.add_argument('--overwrite', action='store_true', help='write all files again')
     parser.add_argument('--workers', type=int, metavar='N',
-                        help='images treated at once (default: the CPU cores)')
+                        help='images prepared at once (default: the number of CPU cores)')
     return parser.parse_args()
 
 
@@ -68,7 +68,7 @@ def main():
     if report.left_over:
         print(f'{report.left_over[0]}: is of no image in {args.hr_folder}'
               f'{f", nor are {len(report.left_over) - 1} more" * (len(report.left_over) > 1)}; '
-              'remove it, with its LR images, unless it is to stay', file=sys.stderr)
+              'remove it with its LR images, or it will be scored too', file=sys.stderr)
     for line in failure_lines(report):
         print(f'failed: {line}', file=sys.stderr)
     return 1 if report.failed else 0

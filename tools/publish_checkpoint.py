@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Make a file for others of a training's checkpoint."""
+"""Make a file for others from a training's checkpoint."""
 import argparse
 
 from srdensenet_mm.checkpoints import publish_checkpoint
@@ -8,8 +8,8 @@ from srdensenet_mm.errors import run_tool
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Write the network of a checkpoint (the averaged weights where there are any), '
-        'and nothing else, into OUT_FOLDER/NAME-<first 8 digits of its SHA-256>.pth.')
+        description='Write only the network of a checkpoint (its averaged weights, if it has any) '
+        'into OUT_FOLDER/NAME-<first 8 digits of its SHA-256>.pth.')
     parser.add_argument('source', help='checkpoint of a training')
     parser.add_argument('out_folder', help='where to write')
     parser.add_argument('--name', help="default: the recipe's name, or the source's")

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-# What slurm_train.sh and slurm_test.sh share; to be sourced.
+# Shared by slurm_train.sh and slurm_test.sh, which source this file.
 
 # slurm_run PARTITION JOB_NAME TOOL ARGUMENTS...: run a tool of this folder through srun.
 slurm_run() {

@@ -1,4 +1,4 @@
-# Logging, checkpoints and safety nets that all recipes share, over MMagic's own.
+# Logging, checkpoints and safety hooks of all recipes, on top of MMagic's defaults.
 _base_ = 'mmagic::_base_/default_runtime.py'
 
 custom_imports = dict(imports=['srdensenet_mm'], allow_failed_imports=False)
@@ -14,7 +14,7 @@ default_hooks = dict(
         rule='greater'),
     # Validations by iteration: MMEngine's default logs all of them at epoch 0.
     logger=dict(log_metric_by_epoch=False),
-    # Here, where a recipe's custom_hooks do not replace them.
+    # In default_hooks, so that a recipe's custom_hooks do not replace them.
     dead_maps=dict(type='DeadMapsHook'),
     stop_on_invalid_loss=dict(type='StopOnInvalidLossHook'),
     save_on_signal=dict(type='SaveOnSignalHook'))

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Datasets and transforms that the recipes need and MMagic lacks."""
+"""Datasets and transforms of the recipes that MMagic lacks."""
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic, matlab_bicubic_upscale
 from srdensenet_mm.images.reading import find_images, read_rgb
 

@@ -10,15 +10,15 @@ SKIP_HELP = "(set the dataset's on_bad_image='skip' to go on without such images
 
 
 class BadImages:
-    """The images of a dataset that cannot be used: refused, or skipped and counted.
+    """A dataset's unusable images, which are refused, or skipped and counted.
 
     Args:
         on_bad_image (str): ``'raise'``, or ``'skip'``: name a bad image once in
             the log and go on.
-        hint (str): The way out, said after what is wrong.
+        hint (str): The way out, added to the message.
 
     Attributes:
-        reason (str, optional): What is wrong with the one found last.
+        reason (str, optional): The fault of the last one.
 
     Raises:
         UserError: ``on_bad_image`` has another value.
@@ -45,7 +45,7 @@ class BadImages:
         Args:
             image (Hashable): Its path or index.
             reason (str): One line that names its file.
-            error (Exception): What led here.
+            error (Exception): The cause.
 
         Raises:
             UserError: Bad images are refused.

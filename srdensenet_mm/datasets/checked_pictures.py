@@ -13,28 +13,27 @@ from .wrapped_dataset import WrappedDataset
 class CheckedPictures(WrappedDataset):
     """A dataset that names the file where a sample cannot be made.
 
-    MMagic's datasets fail far from the cause: a damaged image, for one, ends
-    in an error about ``None``. This wrapper looks, once a sample has failed,
-    for what is wrong with its files. The tools put it around every
-    ``BasicImageDataset`` of a recipe.
+    MMagic's datasets fail far from the cause. For example, a damaged image
+    leads to an error about ``None``. After a sample has failed, this wrapper
+    checks its files. The tools put it around every ``BasicImageDataset`` of a
+    recipe.
 
     Args:
-        dataset (dict | torch.utils.data.Dataset): The dataset, or its config,
-            whose ``get_data_info`` gives the paths of a sample: ``img_path``
-            and ``gt_path``, or either.
+        dataset (dict | torch.utils.data.Dataset): The dataset, or its config.
+            Its ``get_data_info`` gives the paths of a sample: ``img_path``,
+            ``gt_path`` or both.
         scale (int, optional): How many times larger ``gt`` must be than
-            ``img``. Not looked at where left out.
+            ``img``. Without it, sizes are not checked.
         on_bad_image (str): ``'raise'``, or ``'skip'``: name a bad sample once
-            in the log, count it, and draw another one at random whenever its
-            turn comes. Defaults to ``'raise'``.
-        hint (str): The way out, to be said after what is wrong.
-        local (bool): Whether the paths lead to files on this machine, which are
-            then looked at. Defaults to True.
+            in the log, count it, and draw another one at random instead.
+            Defaults to ``'raise'``.
+        hint (str): The way out, added to the message.
+        local (bool): Whether the paths are files on this machine. Only these
+            are checked. Defaults to True.
 
     Raises:
-        UserError: ``on_bad_image`` has another value; or, when a sample is
-            drawn, a file of it is bad. A failure that is not the files' fault
-            passes as it is.
+        UserError: ``on_bad_image`` has another value. When a sample is drawn:
+            one of its files is bad. Other failures pass unchanged.
     """
 
     def __init__(self,
@@ -62,7 +61,7 @@ class CheckedPictures(WrappedDataset):
         info = self.dataset.get_data_info(index)
         reason = find_fault(info, self.scale) if self.local else None
         if reason is None and isinstance(error, ValueError) and _names_a_file(error, info):
-            reason = ' '.join(str(error).split())  # a transform that knows better
+            reason = ' '.join(str(error).split())  # a transform has named the file
         reason = reason or _loading_fault(info, error)
         if reason is None:
             raise error
@@ -72,7 +71,7 @@ class CheckedPictures(WrappedDataset):
 
 
 def _loading_fault(info: dict, error: Exception) -> str | None:
-    """What a loading step did not bear, wherever it loads from; None where another step failed."""
+    """A loading step's error, with the path; None where another step failed."""
     step = error.__traceback__
     while step is not None:
         loader = step.tb_frame.f_locals.get('self')
@@ -84,10 +83,10 @@ def _loading_fault(info: dict, error: Exception) -> str | None:
 
 
 def find_fault(info: dict, scale: int | None = None) -> str | None:
-    """What is wrong with the files of a sample.
+    """The fault of a sample's files.
 
     Args:
-        info (dict): ``img_path`` and ``gt_path``, or either.
+        info (dict): Has ``img_path``, ``gt_path`` or both.
         scale (int, optional): How many times larger ``gt`` must be.
 
     Returns:
@@ -113,7 +112,7 @@ def _names_a_file(error: Exception, info: dict) -> bool:
 
 def size_fault(img_path: str, img_size: tuple[int, int], gt_path: str, gt_size: tuple[int, int],
                scale: int) -> str | None:
-    """Say in one line that two images are no pair, None where they are.
+    """One line that says that two images are no pair; None where they are a pair.
 
     Args:
         img_path (str): The low-resolution image.

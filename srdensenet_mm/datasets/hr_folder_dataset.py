@@ -28,20 +28,20 @@ _BATCH = 64
 class HRFolderDataset(BaseDataset):
     """High-resolution images from folders, for training pairs made on the fly.
 
-    Needs no LR images and no list of files: ``RandomPatchPair`` in the
-    pipeline makes the pairs. As many images as ``cache_gib`` holds are
-    decoded when the dataset is built, in parallel and before worker processes
-    are forked from this one, so that all workers share one copy. The others
-    are decoded each time they are drawn.
+    It needs no LR images and no list of files: ``RandomPatchPair`` in the
+    pipeline makes the pairs. When the dataset is built, images are decoded in
+    parallel until ``cache_gib`` is full. This happens before worker processes
+    are forked, so all workers share one copy. The other images are decoded each
+    time they are drawn.
 
-    With ``shrink``, images serve in smaller sizes too, or only: fewer pixels,
-    but sharper ones, without most of the noise and the blocks that photographs
-    were stored with. A size in which an image is too small is left out.
+    With ``shrink``, images are used in smaller sizes too, or only. These have
+    fewer but sharper pixels, with less noise and fewer JPEG blocks. A size in
+    which an image is too small is left out.
 
-    With ``teachers``, the target is a mix of HR and of what better networks make
-    of the LR (``tools/make_teacher_targets.py``). ``RandomPatchPair`` mixes it.
+    With ``teachers``, the target is a mix of HR and of better networks' outputs
+    for the LR (``tools/make_teacher_targets.py``). ``RandomPatchPair`` mixes it.
 
-    A bad image, one that cannot be decoded (see
+    A bad image is one that cannot be decoded (see
     :func:`~srdensenet_mm.datasets.read_rgb`) or is smaller than ``min_size``,
     ends the run, or is skipped: named once in the log, counted, and replaced by
     another one drawn at random whenever its turn comes. It keeps its index, so
@@ -53,16 +53,16 @@ class HRFolderDataset(BaseDataset):
         pipeline (Sequence[dict | Callable]): Transforms. They find ``gt``, uint8
             RGB of shape (H, W, 3), read-only, and ``gt_path``,
             ``gt_channel_order``, ``gt_color_type``, ``ori_gt_shape``.
-        min_size (int, optional): The smallest side that an image may have, in
-            pixels. The largest ``gt_patch_size`` in the pipeline where that is
-            more, or where it is left out.
-        shrink (Sequence[float]): The sizes in which each image serves, as
-            parts of its own, more than 0 and at most 1. The smaller ones are
-            averages of areas. Defaults to ``(1, )``, as it is.
+        min_size (int, optional): The smallest allowed side of an image, in
+            pixels. At least the largest ``gt_patch_size`` in the pipeline,
+            which is also the default.
+        shrink (Sequence[float]): The sizes in which each image is used, as
+            factors on its own size, more than 0 and at most 1. Smaller sizes
+            are averages of areas. Defaults to ``(1, )``, the full size.
         on_bad_image (str): ``'raise'`` or ``'skip'``. Defaults to ``'raise'``.
-        teachers (Sequence[dict]): Each with ``folder``, that of a teacher's
-            images, and ``share``, what part of the target it is. HR has what is
-            left of 1. Defaults to none.
+        teachers (Sequence[dict]): Each with ``folder``, of a teacher's images,
+            and ``share``, its part of the target. HR has the rest up to 1.
+            Defaults to none.
         cache_gib (float, optional): Memory for decoded images, in GiB, for
             each training process. Defaults to half of the memory that is free,
             shared among the processes that torchrun, Slurm or MPI starts on a
@@ -74,7 +74,8 @@ class HRFolderDataset(BaseDataset):
     Raises:
         UserError: A folder is missing or holds no usable image, a teacher's
             image is missing or stale, an image is bad and ``on_bad_image`` is
-            ``'raise'``, or an argument has no such value. The message names it.
+            ``'raise'``, or an argument has an unsupported value. The message
+            names it.
     """
 
     METAINFO = dict(dataset_type='hr_folder', task_name='sisr')
@@ -103,7 +104,7 @@ class HRFolderDataset(BaseDataset):
         self.shrink = tuple(shrink)
         self.shares, self._teachers = _read_teachers(teachers)
         self.cache_gib = cache_gib
-        # By numbers: HR, and what the teachers made of it.
+        # Number -> HR and the teachers' outputs.
         self._cache: dict[int, tuple[np.ndarray, ...]] = {}
         self._too_small: set[int] = set()
         super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
@@ -131,7 +132,7 @@ class HRFolderDataset(BaseDataset):
         self._fill_cache()
 
     def _check_teachers(self) -> None:
-        """Refuse teachers of another scale than the pipeline's, or that it would not mix."""
+        """Refuse teachers with another scale, or with a pipeline that would not mix them."""
         first = next(iter(self.pipeline.transforms), None)
         for teacher in self._teachers:
             if not isinstance(first, RandomPatchPair):
@@ -160,7 +161,7 @@ class HRFolderDataset(BaseDataset):
                             held += taken
                         else:
                             room = held  # Full.
-        # One may be both: too small in a size before another one shows it to be bad.
+        # An image may be both: too small in one size, and found bad in another.
         unusable = len(self._too_small.union(
             info['number'] for path in infos if path in self._bad for info in infos[path]))
         if unusable == len(self):
@@ -182,9 +183,9 @@ class HRFolderDataset(BaseDataset):
                         f'{self._bad.reason or "all are too small in the sizes of shrink"}')
 
     def _decode_sizes(self, infos: Sequence[dict]) -> dict[int, tuple[np.ndarray, ...]]:
-        """What of one image can be used, read-only, by its numbers, one for each size.
+        """One image in its usable sizes, read-only, by their numbers.
 
-        HR comes first, then what the teachers made of it.
+        HR comes first, then the teachers' outputs.
         """
         path = infos[0]['gt_path']
         if path in self._bad:
@@ -200,7 +201,7 @@ class HRFolderDataset(BaseDataset):
             for number, image in images.items() if image is not None}
 
     def _in_size(self, image: np.ndarray, info: dict) -> np.ndarray | None:
-        """An image as it serves in a size; None where it is too small in it."""
+        """An image in one size of ``shrink``; None where it is too small."""
         size = info['size']
         height, width = (round(side * size) for side in image.shape[:2])
         if min(height, width) < self.min_size:
@@ -210,7 +211,7 @@ class HRFolderDataset(BaseDataset):
             raise UserError(f'{info["gt_path"]}: {width}x{height} pixels is smaller than the '
                             f'smallest size allowed, {self.min_size}x{self.min_size}')
         image = in_size(image, size)
-        # A transform that works in place would spoil it for the next time.
+        # A transform that works in place would change it for the next time.
         image.flags.writeable = False
         return image
 
@@ -231,9 +232,9 @@ class HRFolderDataset(BaseDataset):
         return None if images is None else images[0]
 
     def images(self, index: int) -> tuple[np.ndarray, ...] | None:
-        """One image and what the teachers made of it, cropped to a multiple of the scale.
+        """One image, and the teachers' outputs, cropped to a multiple of the scale.
 
-        As :meth:`image`, in the order of ``shares``.
+        As :meth:`image`. Teachers have the order of ``shares``.
         """
         return self._images(self.get_data_info(index))
 
@@ -251,8 +252,8 @@ class HRFolderDataset(BaseDataset):
             idx (int): The image's index.
 
         Returns:
-            dict | None: What the pipeline makes of it; None for a bad image,
-            which has MMEngine draw another.
+            dict | None: The pipeline's result. None for a bad image: MMEngine
+            then draws another.
 
         Raises:
             UserError: The image is bad and ``on_bad_image`` is ``'raise'``, or
@@ -261,7 +262,7 @@ class HRFolderDataset(BaseDataset):
         info = self.get_data_info(idx)
         images = self._images(info)
         if images is None:
-            # Of the bad ones in all sizes, some may have been counted as too small before.
+            # Some bad images may have been counted as too small too.
             if len(self._too_small) + len(self._bad) * len(self.shrink) >= len(self) and all(
                     self.image(index) is None for index in range(len(self))):
                 self._refuse_all()
@@ -278,7 +279,7 @@ def _read_teachers(teachers: Sequence[dict]) -> tuple[list[float], list[TeacherI
     """Shares and images of an HRFolderDataset's ``teachers``."""
     if isinstance(teachers, dict) or not all(
             isinstance(one, dict) and one.keys() == {'folder', 'share'} for one in teachers):
-        raise UserError(f'teachers={teachers!r}: give a list, of a dict for each teacher: '
+        raise UserError(f'teachers={teachers!r}: give a list with a dict for each teacher: '
                         "[dict(folder='data/teachers/x4', share=0.75)]")
     shares = [one['share'] for one in teachers]
     try:

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""GTmod12 and LRbicx folders, as the field and MMagic use them, from HR images."""
+"""Making GTmod12 and LRbicx folders, as MMagic and the field use them, from HR images."""
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,13 +19,13 @@ from srdensenet_mm.images.reading import find_images, read_rgb
 
 @dataclass
 class PrepareReport:
-    """What :func:`prepare_dataset` did; all paths are those of the sources."""
+    """The results of :func:`prepare_dataset`. All paths are those of the sources."""
 
     written: list[Path] = field(default_factory=list)
     up_to_date: list[Path] = field(default_factory=list)
     #: Source -> why it could not be used, one line that names it.
     failed: dict[Path, str] = field(default_factory=dict)
-    #: GT images in the set that are of no source, and will be scored with the others.
+    #: GT images in the set without a source. They will be scored with the others.
     left_over: list[Path] = field(default_factory=list)
 
 
@@ -42,14 +42,14 @@ def prepare_help(folder: str | Path = 'OUT_FOLDER', scale: int | None = None) ->
 
 
 def gt_multiple(scale: int) -> int:
-    """What HR images are cropped to a multiple of.
+    """The number whose multiples HR images are cropped to.
 
     Args:
-        scale (int): The upscaling factor.
+        scale (int): The upscale factor.
 
     Returns:
-        int: 12, the field's, for scales that divide 12 (2, 3, 4, 6 and 12);
-        the scale itself for others (8, 5, ...).
+        int: 12, as usual in the field, for scales that divide 12 (2, 3, 4, 6
+        and 12). The scale itself for others (8, 5, ...).
     """
     return 12 if 12 % scale == 0 else scale
 
@@ -62,27 +62,26 @@ def prepare_dataset(hr_folder: str | Path,
                     progress: bool = False) -> PrepareReport:
     """Make a set that MMagic's ``BasicImageDataset`` reads.
 
-    Of each image in ``hr_folder`` and the folders below it become 8-bit RGB
-    PNG files of its stem: ``OUT/GTmod12``, the image cropped at the bottom
-    and the right to a multiple of 12, and for each scale ``OUT/LRbicx{scale}``,
-    MATLAB's bicubic of the cropped image. A scale that does not divide 12
-    has a GT of its own: ``OUT/GTmod8`` goes with ``OUT/LRbicx8``. What
-    becomes of other formats, and of what says how values are meant, is said at
-    :func:`~srdensenet_mm.datasets.read_rgb`.
+    Each image in ``hr_folder`` and the folders below it becomes 8-bit RGB PNG
+    files with its stem. ``OUT/GTmod12`` holds the image, cropped at the bottom
+    and the right to a multiple of 12. ``OUT/LRbicx{scale}`` holds MATLAB's
+    bicubic of the cropped image, for each scale. A scale that does not divide
+    12 has its own GT: ``OUT/GTmod8`` goes with ``OUT/LRbicx8``.
+    :func:`~srdensenet_mm.datasets.read_rgb` says how other formats are read.
 
-    Each file appears whole or not at all, and bears its source's time of
-    modification: those that do are up to date and left alone. Where a GT is
-    made anew, so are all its LR images that are there. An image that cannot
-    be used does not stop the others.
+    Each file appears whole or not at all, and gets its source's time of
+    modification. Files with that time are up to date and are kept. Where a GT
+    is made again, so are all its existing LR images. An image that cannot be
+    used does not stop the others.
 
     Args:
-        hr_folder (str | Path): Folder of HR images. Where ``out_folder`` lies
-            in it, what was prepared there is passed over.
+        hr_folder (str | Path): Folder of HR images. If ``out_folder`` lies in
+            it, the prepared images there are skipped.
         out_folder (str | Path): The set, made where missing.
         scales (Sequence[int]): The scale factors, at least 2. Defaults to (2, 3,
             4).
-        overwrite (bool): Write all files anew.
-        num_workers (int, optional): Images treated at once. Defaults to the
+        overwrite (bool): Write all files again.
+        num_workers (int, optional): Images prepared at once. Defaults to the
             number of CPU cores.
         progress (bool): Show a progress bar and failures as they come, on
             stderr.
@@ -130,7 +129,7 @@ def prepare_dataset(hr_folder: str | Path,
 
 
 class _BadImage(Exception):
-    """A source that cannot be used, against a target that cannot be written."""
+    """A source cannot be used. (A target that cannot be written is another error.)"""
 
 
 def _check_scales(scales: Sequence[int]) -> list[int]:
@@ -143,7 +142,7 @@ def _check_scales(scales: Sequence[int]) -> list[int]:
 
 
 def _find_sources(hr_folder: str | Path, out_folder: Path, failed: dict[Path, str]) -> list[Path]:
-    """The images to prepare; those of one stem are put down as failed."""
+    """The images to prepare; those with the same stem are added to ``failed``."""
     prepared = {
         path.resolve()
         for pattern in ('GTmod*', 'LRbicx*') for path in out_folder.glob(pattern)
@@ -178,7 +177,7 @@ def _prepare_image(source: Path, out_folder: Path, scales: list[int], overwrite:
         return overwrite or _time(out_folder / folder / name) != time
 
     stale = {multiple: is_stale(f'GTmod{multiple}') for multiple in map(gt_multiple, scales)}
-    # An LR image of another GT than the one beside it would be scored without a word.
+    # LR images of an older GT would be scored without a message.
     others = [scale for scale in _scales_made(out_folder, name) if stale.get(gt_multiple(scale))]
     missing = [scale for scale in scales if stale[gt_multiple(scale)]
                or is_stale(f'LRbicx{scale}')]
@@ -218,7 +217,7 @@ def _crop(image: np.ndarray, multiple: int, source: Path) -> np.ndarray:
     height, width = (side // multiple * multiple for side in image.shape[:2])
     if not height or not width:
         raise _BadImage(f'{source}: {image.shape[1]}x{image.shape[0]} pixels is too small: '
-                          f'it is to be cropped to a multiple of {multiple}')
+                          f'it must be cropped to a multiple of {multiple}')
     return image[:height, :width]
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Training pairs drawn where the network trains, from images that lie there."""
+"""Training pairs drawn on the network's device, from images in its memory."""
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -8,40 +8,40 @@ from torch import Tensor
 
 from srdensenet_mm.images.matlab_bicubic import MARGIN, downscale_kernel
 
-# What a patch may be turned by. All three, each half of the time, make the eight flips and
+# The possible turns of a patch. All three, each with probability 1/2, make the eight flips and
 # rotations equally likely.
 TURNS = ('horizontal', 'vertical', 'transpose')
 
 
 class ResidentPatches:
-    """Random patches of images that are held, decoded, in the device's memory.
+    """Random patches of decoded images in the device's memory.
 
-    A GPU trains this network on more patches a second than the CPUs
-    beside it can cut, downscale and send to it. Here all of that is done on the
-    device, by operations that a CUDA graph can hold: none of them waits for the
-    CPU, and all shapes are known beforehand.
+    A GPU trains this network on more patches a second than its CPUs can cut,
+    downscale and send. Here, the device does all of that, by operations that a
+    CUDA graph can hold: none of them waits for the CPU, and all shapes are
+    known.
 
-    What is drawn is what ``RandomPatchPair``, MMagic's ``Flip`` and
-    ``RandomTransposeHW`` make: any image as likely as any other, any offset in
-    it, LR equal in every pixel to MATLAB's bicubic downscaling, flipped and
-    transposed.
+    The patches are those of ``RandomPatchPair`` with MMagic's ``Flip`` and
+    ``RandomTransposeHW``. All images, and all offsets in one, are equally
+    likely. LR equals MATLAB's bicubic downscaling in every pixel. Patches are
+    flipped and transposed.
 
-    With ``shares``, HR is mixed with teachers' images; offsets are then
+    With ``shares``, HR is mixed with teachers' images. Offsets are then
     multiples of the scale.
 
     Args:
         images (Iterable): uint8, shape (H, W, 3), 0..255, each side at least
-            ``gt_patch_size`` long. With ``shares`` tuples of such: HR, and what
-            each teacher made of it, cropped to a multiple of the scale.
-        scale (int): The upscaling factor.
+            ``gt_patch_size`` long. With ``shares``, tuples of them: HR and each
+            teacher's output, cropped to a multiple of the scale.
+        scale (int): The upscale factor.
         gt_patch_size (int): Side of the HR patch, in pixels, a multiple of
             ``scale``.
         device (str | torch.device): Where to hold the images and to draw.
-        turns (Sequence[tuple[str, float]]): What is done with a patch, of
-            :data:`TURNS`, in this order, and how likely each is. Defaults to all
-            of them, each half of the time.
-        shares (Sequence[float]): What part of the target each teacher's image
-            is. Defaults to none.
+        turns (Sequence[tuple[str, float]]): The turns of a patch, from
+            :data:`TURNS`, in this order, with their probabilities. Defaults to
+            all of them with 1/2.
+        shares (Sequence[float]): Each teacher's part of the target. Defaults to
+            none.
 
     Raises:
         ValueError: There is no image, one is smaller than the patch, or
@@ -58,7 +58,7 @@ class ResidentPatches:
         self.gt_patch_size = gt_patch_size
         margin = MARGIN * scale
         self.shares = list(shares)
-        # Only at whole LR pixels is the LR what the teachers have seen.
+        # The teachers have seen the LR at whole LR pixels only.
         self._step = scale if self.shares else 1
         flat, starts, widths, room, start = [], [], [], [], 0
         flat_taught = [[] for _ in self.shares]
@@ -70,7 +70,7 @@ class ResidentPatches:
             if min(height, width) < gt_patch_size:
                 raise ValueError(f'an image of {width}x{height} is smaller than the patch, '
                                  f'{gt_patch_size}x{gt_patch_size}')
-            # What the kernel reads beyond the border, mirrored as MATLAB does.
+            # Pixels that the kernel reads beyond the border, mirrored as in MATLAB.
             border = ((margin, margin), (margin, margin), (0, 0))
             around = np.pad(image, border, mode='symmetric')
             flat.append(torch.from_numpy(around).flatten())
@@ -102,17 +102,17 @@ class ResidentPatches:
         return len(self._starts)
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Draw a batch, by torch's generator of the device.
+        """Draw a batch with torch's generator of the device.
 
         Args:
-            count (int): Patches.
+            count (int): Number of patches.
 
         Returns:
             Tuple[Tensor, Tensor]: LR, shape (count, 3, P // scale, P // scale),
-            and the target, shape (count, 3, P, P); uint8, RGB, 0..255. A target
-            that is mixed with teachers' images is float32.
+            and the target, shape (count, 3, P, P). uint8, RGB, 0..255. A target
+            mixed with teachers' images is float32.
         """
-        # float64: with all of float32's values some offsets would be likelier.
+        # float64: with the values of float32, some offsets would be more likely.
         chances = torch.rand(3, count, dtype=torch.float64, device=self._pixels.device)
         which = (chances[0] * len(self)).long()
         top, left = (chances[1:] * self._room[which].T).long() * self._step
@@ -131,13 +131,13 @@ class ResidentPatches:
         return tuple(self._turn(patch.permute(0, 3, 1, 2), chosen) for patch in (low, high))
 
     def _index(self, which: Tensor, top: Tensor, left: Tensor) -> Tensor:
-        """Where the patches lie, and what the kernel reads around them, (N, P + 4s, P + 4s, 3)."""
+        """Indices of the patches with the kernel's margin, (N, P + 4s, P + 4s, 3)."""
         which, top, left = (values.view(-1, 1, 1, 1) for values in (which, top, left))
         pixel = (top + self._rows) * self._widths[which] + left + self._columns
         return self._starts[which] + 3 * pixel + self._channels
 
     def _downscale(self, window: Tensor, axis: int) -> Tensor:
-        """One pass of MATLAB's bicubic, in whole numbers: half rounds up."""
+        """One pass of MATLAB's bicubic in integers; half rounds up."""
         start = MARGIN * self.scale + self._first
         size = (self.gt_patch_size // self.scale - 1) * self.scale + len(self._weights)
         taps = window.narrow(axis, start, size).unfold(axis, len(self._weights), self.scale)
@@ -146,7 +146,7 @@ class ResidentPatches:
         return total.clamp_(0, 255).to(torch.uint8)
 
     def _turn(self, patches: Tensor, chosen: Tensor) -> Tensor:
-        """Flip and transpose patches, (N, 3, P, P), each where its row of ``chosen`` says so."""
+        """Flip and transpose patches, (N, 3, P, P), where ``chosen`` is true, (turns, N, ...)."""
         for turn, where in zip(self._turns, chosen, strict=True):
             turned = (patches.transpose(2, 3) if turn == 'transpose' else
                       patches.flip(3 if turn == 'horizontal' else 2))

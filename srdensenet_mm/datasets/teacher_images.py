@@ -1,11 +1,10 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What teachers make of the training images: found again by the pixels they belong to.
+"""Teachers' outputs for the training images, found by the images' pixels.
 
-A teacher is a better network. It upscales the LR of each training image once,
-and a student learns from its output beside HR, or in place of it. An output
-bears a checksum of the HR image in its name. So it is found wherever the image
-lies, in each size of ``shrink`` by itself, and never where the image is another
-one by now.
+A teacher is a better network. It upscales the LR of each training image once.
+A student learns from its output together with HR, or instead of HR. The name of
+an output has a checksum of the HR image. So it is found wherever the image
+lies. Each size of ``shrink`` has its own, and a changed image has none.
 """
 import hashlib
 import json
@@ -19,7 +18,7 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 from srdensenet_mm.images.reading import read_rgb
 
-# In the folder, beside the images: who made them.
+# The file beside the images that says how they were made.
 _FACTS = 'teacher.json'
 # File systems take names of 255 bytes.
 _LONGEST_STEM = 120
@@ -27,7 +26,7 @@ _HOW_TO_MAKE = 'python tools/make_teacher_targets.py TEACHER --data FOLDERS --ou
 
 
 def in_size(image: np.ndarray, size: float) -> np.ndarray:
-    """An image as it serves in a size of ``shrink``: an average of areas.
+    """An image in a size of ``shrink``, by averaging areas.
 
     Args:
         image (np.ndarray): uint8, shape (H, W, 3).
@@ -43,13 +42,13 @@ class TeacherImages:
     """A folder of a teacher's outputs, an 8-bit RGB PNG for each training image.
 
     Args:
-        folder (str | Path): As ``tools/make_teacher_targets.py`` has made it.
+        folder (str | Path): Made by ``tools/make_teacher_targets.py``.
 
     Attributes:
-        scale (int): The upscaling factor.
+        scale (int): The upscale factor.
 
     Raises:
-        UserError: It is no such folder.
+        UserError: It is not a folder of teacher images.
     """
 
     def __init__(self, folder: str | Path):
@@ -66,15 +65,15 @@ class TeacherImages:
 
     @classmethod
     def create(cls, folder: str | Path, **facts) -> 'TeacherImages':
-        """Begin a folder, or go on with one that was begun with the same facts.
+        """Start a folder, or continue one with the same facts.
 
         Args:
             folder (str | Path): Made where missing.
-            **facts: What the outputs depend on, ``scale`` among them; of types
-                that JSON has.
+            **facts: Settings that the outputs depend on, with ``scale``. Their
+                types are those of JSON.
 
         Raises:
-            UserError: It holds outputs made in another way, or cannot be
+            UserError: It holds outputs made with other settings, or cannot be
                 written to.
         """
         path = Path(folder) / _FACTS
@@ -89,7 +88,7 @@ class TeacherImages:
         return found
 
     def path(self, image: np.ndarray, source: str | Path) -> Path:
-        """Where the output for an image is, or belongs.
+        """The file of the output for an image, which may be missing.
 
         Args:
             image (np.ndarray): The HR image in its size, uint8 RGB, (H, W, 3).
@@ -105,11 +104,11 @@ class TeacherImages:
             source (str | Path): Its file.
 
         Returns:
-            np.ndarray: uint8 RGB, read-only, shape (H, W, 3) but for the rows
-            and columns beyond a multiple of the scale.
+            np.ndarray: uint8 RGB, read-only, shape (H, W, 3), with H and W
+            rounded down to a multiple of the scale.
 
         Raises:
-            UserError: It is missing, damaged or stale: made of another image.
+            UserError: It is missing, damaged, or stale (made of another image).
         """
         path = self.path(image, source)
         height, width = (side // self.scale * self.scale for side in image.shape[:2])

@@ -13,23 +13,23 @@ from srdensenet_mm.images.matlab_bicubic import MARGIN, matlab_bicubic
 class MATLABBicubicDown(BaseTransform):
     """Make ``img`` from the whole ``gt`` by MATLAB's bicubic, equal in every pixel.
 
-    Required keys: ``gt``, uint8, shape (H, W, C); ``scale`` where the argument
-    is left out (MMagic's ``SetValues`` gives it). Modified key: ``gt``, cropped
+    Required keys: ``gt``, uint8, shape (H, W, C). ``scale`` where the argument
+    is left out (MMagic's ``SetValues`` sets it). Modified key: ``gt``, cropped
     at the bottom and the right to a multiple of ``multiple_of``. Added keys:
     ``img``, uint8, shape (H // scale, W // scale, C) of the cropped image;
-    ``scale``; ``img_path``, ``img_channel_order``, ``img_color_type`` as ``gt``
-    has them.
+    ``scale``; ``img_path``, ``img_channel_order``, ``img_color_type``, as for
+    ``gt``.
 
     Args:
-        scale (int, optional): The upscaling factor. Defaults to
+        scale (int, optional): The upscale factor. Defaults to
             ``results['scale']``.
-        multiple_of (int, optional): What the sides of ``gt`` are cropped to a
-            multiple of, itself a multiple of the scale; the field's protocol
-            has 12. Defaults to the scale.
+        multiple_of (int, optional): The sides of ``gt`` are cropped to a
+            multiple of this, which is itself a multiple of the scale. The
+            field's protocol has 12. Defaults to the scale.
 
     Raises:
-        ValueError: ``multiple_of`` is no multiple of the scale; or, when run,
-            nothing of the image remains.
+        ValueError: ``multiple_of`` is no multiple of the scale. When run: the
+            image is smaller than it.
     """
 
     def __init__(self, scale: int | None = None, multiple_of: int | None = None):
@@ -61,31 +61,30 @@ class RandomPatchPair(BaseTransform):
     """Cut a random patch out of an image and make its LR by MATLAB's bicubic.
 
     The patch is downscaled together with the pixels around it that the kernel
-    reaches, so that its LR is a crop of what the whole image's LR would be: a
-    patch downscaled alone would differ along its edges. Every offset is
-    possible, not only multiples of ``scale``, which makes ``scale ** 2`` times
-    as many patches; at one that is no multiple, the LR is a crop of that of the
-    image shifted.
+    reads. So its LR is a crop of the whole image's LR. (A patch downscaled
+    alone would differ along its edges.) Every offset is possible, not only
+    multiples of ``scale``. That makes ``scale ** 2`` times as many patches. At
+    other offsets, the LR is a crop of the shifted image's LR.
 
     Required key: ``gt``, uint8, shape (H, W, C). Modified key: ``gt``, shape
     (``gt_patch_size``, ``gt_patch_size``, C), a copy. Added keys: ``img``,
     uint8, shape (``gt_patch_size // scale``, ``gt_patch_size // scale``, C);
-    ``scale``; ``img_path``, ``img_channel_order``, ``img_color_type`` as ``gt``
-    has them. The two random numbers come from numpy's global generator, as
-    those of MMagic's transforms do, so MMEngine's seeding covers them.
+    ``scale``; ``img_path``, ``img_channel_order``, ``img_color_type``, as for
+    ``gt``. The two random numbers come from numpy's global generator, as in
+    MMagic's transforms. So MMEngine's seeding covers them.
 
-    Where ``HRFolderDataset`` gives teachers' images, ``gt`` becomes the mix of HR
-    and theirs, float32. The offsets are then multiples of ``scale``: there alone
-    the LR is what the teachers have seen.
+    Where ``HRFolderDataset`` gives teachers' images, ``gt`` becomes the mix of
+    HR and these, float32. The offsets are then multiples of ``scale``, because
+    the teachers have seen the LR at these alone.
 
     Args:
-        scale (int): The upscaling factor. Defaults to 4.
+        scale (int): The upscale factor. Defaults to 4.
         gt_patch_size (int): Side of the HR patch, in pixels, rounded down to a
             multiple of ``scale`` (100 becomes 99 at scale 3, 96 at scale 8).
-            Defaults to 100, the paper's (section 4.1).
+            Defaults to 100, as in the paper (section 4.1).
 
     Raises:
-        ValueError: ``gt_patch_size`` is less than ``scale``; or, when run, the
+        ValueError: ``gt_patch_size`` is less than ``scale``. When run: the
             image is smaller than the patch.
     """
 
@@ -112,8 +111,8 @@ class RandomPatchPair(BaseTransform):
         around = self._with_margin(self._with_margin(image, top, axis=0), left, axis=1)
         small = matlab_bicubic(around, scale)
         results['img'] = np.ascontiguousarray(small[MARGIN:-MARGIN, MARGIN:-MARGIN])
-        # A copy also where the patch is the whole image: MMagic's Flip works in place,
-        # and the image may be kept for the next time.
+        # A copy even where the patch is the whole image: MMagic's Flip works in place, and the
+        # dataset may keep the image.
         window = slice(top, top + size), slice(left, left + size)
         results['gt'] = image[window].copy()
         if teachers:
@@ -139,22 +138,23 @@ class RandomPatchPair(BaseTransform):
 
 @TRANSFORMS.register_module()
 class MixTarget(BaseTransform):
-    """Mix teachers' images into ``gt``: a target for the pairs of MMagic's datasets.
+    """Mix teachers' images into ``gt``, for the pairs of MMagic's datasets.
 
-    For a ``BasicImageDataset`` whose ``data_prefix`` names a third folder, the
-    images that ``tools/infer.py`` makes of the LR folder with a better network.
-    Behind the steps that load them, before all others: cropping and flipping
-    then meet the mix alone, so nothing can shift against it.
+    Use it with a ``BasicImageDataset`` whose ``data_prefix`` names a third
+    folder: a better network's outputs for the LR folder, made by
+    ``tools/infer.py``. Place it directly behind the steps that load the images.
+    Later steps then crop and flip the mix alone, so its parts stay aligned.
 
     Required keys: ``gt``, uint8, shape (H, W, C), and the keys of ``shares``,
-    alike. Modified key: ``gt``, float32, 0..255. The other keys are removed.
+    of the same type and shape. Modified key: ``gt``, float32, 0..255. The other
+    keys are removed.
 
     Args:
-        shares (Dict[str, float]): What part of the target each key is, above 0,
+        shares (Dict[str, float]): Key -> its part of the target, above 0,
             together at most 1. HR has the rest.
 
     Raises:
-        ValueError: There are no such shares; or, when run, two images differ in
+        ValueError: The shares are out of range. When run: two images differ in
             shape.
     """
 
@@ -177,7 +177,7 @@ class MixTarget(BaseTransform):
 
 
 def check_shares(shares: Sequence[float]) -> None:
-    """Refuse what cannot be teachers' shares of a target.
+    """Check teachers' shares of a target.
 
     Raises:
         ValueError: One is not above 0, or they are more than 1 together.
@@ -188,7 +188,7 @@ def check_shares(shares: Sequence[float]) -> None:
 
 
 def mix_target(gt: np.ndarray, teachers: Sequence[tuple[float, np.ndarray]]) -> np.ndarray:
-    """HR and teachers' images by their shares; HR has what is left of 1. float32."""
+    """The mix of HR and teachers' images by their shares, float32. HR has the rest up to 1."""
     mix = np.float32(1 - sum(share for share, _ in teachers)) * gt
     for share, taught in teachers:
         mix += np.float32(share) * taught

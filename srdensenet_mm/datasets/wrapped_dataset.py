@@ -6,10 +6,10 @@ from torch.utils.data import Dataset
 
 
 class WrappedDataset(Dataset):
-    """A dataset that is another one but for how its samples are made.
+    """Wraps a dataset; subclasses change how its samples are made.
 
     Args:
-        dataset (dict | Sequence): The other one, or its config.
+        dataset (dict | Sequence): The wrapped dataset, or its config.
     """
 
     def __init__(self, dataset: dict | Sequence):
@@ -19,7 +19,7 @@ class WrappedDataset(Dataset):
         return len(self.dataset)
 
     def __getattr__(self, name: str):
-        # No special method is another object's, nor is `dataset` there while unpickling.
+        # Special methods are this object's own. While unpickling, `dataset` is missing.
         if name == 'dataset' or name.startswith('__'):
             raise AttributeError(name)
         return getattr(self.dataset, name)

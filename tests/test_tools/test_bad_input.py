@@ -323,7 +323,8 @@ def test_settings_that_shapes_do_not_tell(place, config):
 
 @pytest.mark.parametrize('option, reason', [
     ('model.generator.out_channels=3', r"generator.out_channels=3: .*type='BaseEditModel'"),
-    ('test_dataloader.0.dataset.data_prefix=GT', "data_prefix='GT' must name a folder for each .* dict"),
+    ('test_dataloader.0.dataset.data_prefix=GT',
+     "data_prefix='GT' must name a folder for each of the two, such as dict"),
     ('randomness.seed=-1', 'Seed must be between 0'),
     ('val_cfg={}', 'config.py: val_dataloader, val_cfg, and val_evaluator'),
 ])

@@ -1,5 +1,5 @@
-# DIV2K in MMagic's conventional layout: sub-images of the 800 training images and the list of
-# them, as MMagic's recipes for EDSR and RDN use them. At x4; div2k_x2.py and its like change that.
+# DIV2K in MMagic's usual layout: sub-images of the 800 training images and a list of them, as in
+# MMagic's recipes for EDSR and RDN. At x4: div2k_x2.py and similar files change the scale.
 train_dataloader = dict(
     batch_size=16,
     num_workers=4,

@@ -1,5 +1,5 @@
-# Training pairs made on the fly from folders of HR images. At x4; hr_folders_x2.py and its like
-# change that.
+# Training pairs made on the fly from folders of HR images. At x4: hr_folders_x2.py and similar
+# files change the scale.
 gt_patch_size = 96
 train_pipeline = [
     dict(type='RandomPatchPair', scale=4, gt_patch_size=gt_patch_size),

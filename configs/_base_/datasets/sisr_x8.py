@@ -1,4 +1,4 @@
-# sisr_x4.py at x8, with images cropped to multiples of 8, which the usual 12 is not.
+# sisr_x4.py at x8, with images cropped to multiples of 8 instead of the usual 12.
 _base_ = './sisr_x4.py'
 
 scale = 8

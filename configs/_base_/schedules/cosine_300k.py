@@ -1,6 +1,6 @@
-# What short trials pointed to: a peak learning rate far above the paper's, warm-up, cosine decay
-# and clipped gradients. With custom_hooks = [_base_.ema], the weights that are validated, kept as
-# the best and published are the exponential moving average.
+# Chosen by short trials: a peak learning rate far above the paper's, warm-up, cosine decay and
+# clipped gradients. With custom_hooks = [_base_.ema], the moving average of the weights is
+# validated, kept as the best and published.
 max_iters = 300_000
 warmup_iters = 1000
 

@@ -1,5 +1,5 @@
-# A short training: Muon, mixed precision, clipped gradients, a learning rate that falls in a line,
-# averages of the weights. For 1,500 iterations; a recipe with another number repeats
+# A short training: Muon, mixed precision, clipped gradients, a linearly falling learning rate,
+# averages of the weights. For 1,500 iterations. A recipe with another number repeats
 # param_scheduler.
 max_iters = 1500
 
@@ -8,7 +8,7 @@ optim_wrapper = dict(
     constructor='DefaultOptimWrapperConstructor',
     type='AutocastOptimWrapper',
     dtype='auto',
-    # Biases at the full rate silence maps for good: DeadMapsHook shows it.
+    # At the full rate, biases make maps zero for good: DeadMapsHook shows it.
     optimizer=dict(type='MuonWithAdam', lr=1e-3, bias_lr_mult=0.1),
     clip_grad=dict(max_norm=1.0))
 param_scheduler = [
@@ -16,6 +16,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1.0, end_factor=0.002, by_epoch=False, begin=50,
          end=max_iters),
 ]
-# For custom_hooks = [_base_.ema]: over some 200 iterations; longer averages would still hold the
-# weights of the beginning.
+# For custom_hooks = [_base_.ema]: averages over some 200 iterations. Longer ones would still
+# contain early weights.
 ema = dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=5e-3)

@@ -1,6 +1,6 @@
-# How srdensenet_x4.py, _x3.py and _x2.py train: Muon, mixed precision, warm-up, a learning rate
-# that falls in a line, clipped gradients, averages of the weights. On one GPU a step is a CUDA
-# graph. On a CPU the same steps are taken one by one.
+# The schedule of srdensenet_x4.py, _x3.py and _x2.py: Muon, mixed precision, warm-up, a linearly
+# falling learning rate, clipped gradients, averages of the weights. On one GPU a step is a CUDA
+# graph. On a CPU the same steps run one by one.
 # An iteration is 10 steps. A recipe with another number of them repeats param_scheduler.
 max_iters = 10_000
 steps_per_iter = 10
@@ -12,7 +12,7 @@ optim_wrapper = dict(
     constructor='DefaultOptimWrapperConstructor',
     type='AutocastOptimWrapper',
     dtype='auto',
-    # Biases at the full rate silence maps for good: DeadMapsHook shows it.
+    # At the full rate, biases make maps zero for good: DeadMapsHook shows it.
     optimizer=dict(type='MuonWithAdam', lr=1e-3, bias_lr_mult=0.1),
     clip_grad=dict(max_norm=1.0))
 param_scheduler = [
@@ -23,7 +23,7 @@ param_scheduler = [
 # For custom_hooks = [_base_.ema]: over 500 steps.
 ema = dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-2)
 
-# What they are trained on, and taught by: docs/training_data.md.
+# Their training images and teachers: docs/training_data.md.
 batch_size = 64
 train_folders = ['data/train/T91', 'data/train/BSD400', 'data/train/ImageNet1k-256',
                  'data/train/HQ']
