@@ -14,8 +14,13 @@ os.environ['OMP_NUM_THREADS'] = '1'
 # A background job ignores Ctrl-C and hands that on to its children, which tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Modules that tests share (plain_srdensenet, ...) lie beside this file.
-sys.path.insert(0, str(Path(__file__).parent))
+# Modules that tests share (plain_srdensenet, ...) lie beside this file, those that they share with
+# the studies (tiny_training, ...) beside these.
+TESTS = Path(__file__).parent
+sys.path[:0] = [str(TESTS), str(TESTS.parent / 'studies')]
+
+# Before any test imports MMagic: it stands in for mmcv's ops where they are missing.
+import srdensenet_mm  # noqa: E402, F401
 
 
 @pytest.fixture(params=['EPERM', 'ENOTSUP', 'EINVAL', 'ENOSYS'])

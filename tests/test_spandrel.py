@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from foreign_srdensenets import NetworkA, NetworkB
 
 from srdensenet_mm.checkpoints import convert_checkpoint, save_network
 from srdensenet_mm.inference import Upscaler
@@ -15,9 +16,6 @@ from srdensenet_mm.models import SRDenseNet
 
 spandrel = pytest.importorskip('spandrel', reason='the extra "spandrel" is not installed')
 import srdensenet_mm.spandrel  # noqa: E402, F401
-
-sys.path.insert(0, str(Path(__file__).parent / 'test_checkpoints'))
-from foreign_srdensenets import NetworkA, NetworkB  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = dict(mid_channels=4, num_blocks=2, num_layers=2, growth_rate=2, bottleneck_channels=4)

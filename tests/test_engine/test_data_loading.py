@@ -269,7 +269,7 @@ def test_shared_memory_that_is_too_small(tmp_path):
         ['unshare', '-rm', 'sh', '-c', f'{mount}; exec "$@"', '-', sys.executable, str(tool),
          str(config), '--work-dir', str(tmp_path / 'work')], timeout=100, text=True,
         capture_output=True,
-        env=dict(os.environ, PYTHONPATH=f'{Path(__file__).parents[1]}:{tool.parents[1]}'))
+        env=dict(os.environ, PYTHONPATH=f'{tool.parents[1]}:{tool.parents[1] / "studies"}'))
     assert run.returncode == 2, run.stderr
     (line,) = [line for line in run.stderr.splitlines() if line.startswith('error: ')]
     assert '/dev/shm has 0.1 MiB' in line and '--shm-size' in line and 'Traceback' not in run.stderr

@@ -145,7 +145,7 @@ def done(tmp_path_factory):
     jobs.update((f'test{job["processes"]}', job) for job in scores)
     list_file = folder / 'jobs.json'
     list_file.write_text(json.dumps(list(jobs.values())))
-    run = subprocess.run([sys.executable, ROOT / 'tests/forked_jobs.py', list_file],
+    run = subprocess.run([sys.executable, ROOT / 'studies/forked_jobs.py', list_file],
                          capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     results = dict(zip(jobs, json.loads(run.stdout.splitlines()[-1]), strict=True))

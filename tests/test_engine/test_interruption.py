@@ -217,7 +217,7 @@ def test_signal_to_workers_as_well_saves(tmp_path, pause):
     process = subprocess.Popen(
         [sys.executable, str(ROOT / 'tools/train.py'), str(config), '--work-dir',
          str(tmp_path / 'work')], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=dict(os.environ, PYTHONPATH=str(ROOT / 'tests')))
+        env=dict(os.environ, PYTHONPATH=f'{ROOT}:{ROOT / "studies"}'))
     limit = time.monotonic() + 120
     while not (tmp_path / 'losses.txt.0').exists() and time.monotonic() < limit:
         time.sleep(0.05)

@@ -1,6 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """What is promised of the default network at its real size: quality in fewer bits, and memory."""
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,7 @@ from srdensenet_mm.export.judging import image_pairs
 from srdensenet_mm.inference import memory
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / 'studies'))
-
-import speed_parts  # noqa: E402
+import speed_parts
 
 
 @pytest.mark.skipif(not cpu_has_bf16(), reason='this CPU does not compute in bf16')

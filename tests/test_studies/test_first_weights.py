@@ -7,9 +7,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / 'studies'))
-
-import initialization  # noqa: E402
+import initialization
 
 
 def test_dead_maps_are_counted():

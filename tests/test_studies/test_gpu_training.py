@@ -10,18 +10,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from gpu_training import images as lay
+from gpu_training import training
+from gpu_training.fast_network import Variant, upscale
+from gpu_training.teachers import Teacher, trace_teacher
 from small_models import ROOT
 
-sys.path.insert(0, str(ROOT / 'studies'))
-
-from gpu_training import images as lay  # noqa: E402
-from gpu_training import training  # noqa: E402
-from gpu_training.fast_network import Variant, upscale  # noqa: E402
-from gpu_training.teachers import Teacher, trace_teacher  # noqa: E402
-
-from srdensenet_mm.images.matlab_bicubic import matlab_bicubic  # noqa: E402
-from srdensenet_mm.inference import Upscaler  # noqa: E402
-from srdensenet_mm.models import SRDenseNet  # noqa: E402
+from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
+from srdensenet_mm.inference import Upscaler
+from srdensenet_mm.models import SRDenseNet
 
 SMALL = dict(mid_channels=6, num_blocks=2, num_layers=3, growth_rate=2, bottleneck_channels=16)
 # Runs the script where importing MMEngine, MMagic or MMCV fails.

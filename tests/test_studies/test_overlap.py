@@ -1,20 +1,15 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """studies/overlap.py on a small network."""
-import sys
 
 import cv2
 import numpy as np
+import overlap
 import pytest
 import torch
-from small_models import ROOT
 
-sys.path.insert(0, str(ROOT / 'studies'))
-
-import overlap  # noqa: E402
-
-from srdensenet_mm.checkpoints import save_network  # noqa: E402
-from srdensenet_mm.inference import Upscaler  # noqa: E402
-from srdensenet_mm.models import SRDenseNet  # noqa: E402
+from srdensenet_mm.checkpoints import save_network
+from srdensenet_mm.inference import Upscaler
+from srdensenet_mm.models import SRDenseNet
 
 
 def test_a_tile_of_nothing(capsys):

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not shutil.which('bash'), reason='the scripts ne
 def start(script, *arguments, **environment):
     inherited = {name: value for name, value in os.environ.items()
                  if name not in ('NNODES', 'NODE_RANK', 'MASTER_ADDR', 'PORT', 'RANK')}
-    path = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
+    path = os.pathsep.join([str(ROOT), str(ROOT / 'studies')])
     return subprocess.Popen(
         ['bash', str(TOOLS / script), *map(str, arguments)], text=True, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

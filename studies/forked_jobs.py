@@ -6,7 +6,7 @@ program, this file runs a list of jobs from a JSON file, one after the other,
 each in a number of processes as a launcher would start them, and prints the
 scores and exit statuses as JSON on the last line::
 
-    python tests/forked_jobs.py jobs.json
+    python studies/forked_jobs.py jobs.json
 
 A job is ``dict(tool='train' | 'test', config=..., work_dir=..., processes=N)``
 with optional ``cfg_options``, ``checkpoint`` (test), ``resume``, ``amp`` and
@@ -102,7 +102,7 @@ def run_job(job):
 
 
 if __name__ == '__main__':
-    sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
+    sys.path.insert(0, str(ROOT))
     import tiny_training  # noqa: F401
 
     import srdensenet_mm.engine.running  # noqa: F401
