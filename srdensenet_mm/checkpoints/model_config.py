@@ -1,11 +1,32 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Making the config of an MMagic model from a checkpoint alone."""
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .normalization import normalization_in
+from .normalization import Normalization, normalization_in
 from .reading import load_network_with_meta
+
+
+def known_normalization(meta: Mapping[str, Any], path: str | Path) -> Normalization:
+    """The normalization in a checkpoint's meta.
+
+    Args:
+        meta (Mapping): The meta.
+        path (str | Path): The file, for the message.
+
+    Raises:
+        UserError: It is unknown, or luma has an unusual one.
+    """
+    try:
+        found = normalization_in(meta)
+        if meta['colour'] == 'y' and not found.is_usual:
+            raise ValueError(f'one channel, mean {found.mean} and std {found.std}')
+    except ValueError as error:
+        raise UserError(f'{path}: how the images of its network are normalized is not known '
+                        f'({error}); give the config of its training') from error
+    return found
 
 
 def model_config(path: str | Path) -> dict[str, Any]:
@@ -27,13 +48,7 @@ def model_config(path: str | Path) -> dict[str, Any]:
     generator = dict(meta['network'])
     if generator['type'] == 'SpandrelNetwork':
         generator = dict(type='SpandrelNetwork', path=str(path))
-    try:
-        fed = normalization_in(meta)
-        if meta['colour'] == 'y' and not fed.is_usual:
-            raise ValueError(f'one channel, mean {fed.mean} and std {fed.std}')
-    except ValueError as error:
-        raise UserError(f'{path}: what numbers its network reads cannot be told ({error}); give '
-                        'the config of its training') from error
+    fed = known_normalization(meta, path)
     preprocessor = dict(type='DataPreprocessor', mean=list(fed.mean), std=list(fed.std))
     if meta['colour'] != 'y':
         preprocessor['output_channel_order'] = fed.channel_order.upper()

@@ -87,15 +87,9 @@ def from_checkpoint(path: str | Path) -> Upscaling:
         UserError: The file cannot be read.
     """
     from srdensenet_mm.checkpoints import load_network_with_meta
-    from srdensenet_mm.checkpoints.normalization import normalization_in
+    from srdensenet_mm.checkpoints.model_config import known_normalization
     network, meta = load_network_with_meta(path)
-    try:
-        fed = normalization_in(meta)
-        if meta['colour'] == 'y' and not fed.is_usual:
-            raise ValueError(f'one channel, mean {fed.mean} and std {fed.std}')
-    except ValueError as error:
-        raise UserError(f'{path}: what numbers its network reads cannot be told ({error}); give '
-                        'the config of its training') from error
+    fed = known_normalization(meta, path)
     colour = meta['colour'] if meta['colour'] == 'y' else fed.channel_order
     return _upscaling(network, colour, fed.mean, fed.std)
 

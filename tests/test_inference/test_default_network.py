@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import speed_parts
 
 from srdensenet_mm.backends.agreement import psnr_loss
 from srdensenet_mm.backends.onnx_graph import folded, to_onnx
@@ -14,7 +15,6 @@ from srdensenet_mm.export.judging import image_pairs
 from srdensenet_mm.inference import memory
 
 ROOT = Path(__file__).parents[2]
-import speed_parts
 
 
 @pytest.mark.skipif(not cpu_has_bf16(), reason='this CPU does not compute in bf16')

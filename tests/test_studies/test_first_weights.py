@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
+import initialization
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-import initialization
 
 
 def test_dead_maps_are_counted():
