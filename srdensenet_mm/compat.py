@@ -1,7 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Every upstream fault that this package works around, a function each.
+"""Workarounds for faults of other packages, one function for each.
 
-Each function says which versions it concerns, so that it can go when they do.
+Each function says which versions it concerns. Without these, it can go.
 """
 import functools
 import importlib
@@ -28,15 +28,15 @@ _INSTALL_HELP = 'see "Install" in the README of srdensenet_mm'
 
 
 class BrokenEnvironment(UserError):
-    """The packages that srdensenet_mm stands on are not as it needs them.
+    """A package that srdensenet_mm needs is missing or has an unsuitable version.
 
-    No ImportError, although it comes from an import: mmengine 0.10 replaces an
+    Not an ImportError, although imports raise it: mmengine 0.10 replaces an
     ImportError from ``custom_imports`` by one that does not say why.
     """
 
 
 def silence_transformers() -> None:
-    """Keep a warning about transformers' own code from the users of every tool.
+    """Silence a warning about transformers' own code.
 
     Concerns transformers 4.36, which mmengine's optimizers import, with torch
     2.2 and newer: it calls a function by its deprecated name.
@@ -74,7 +74,7 @@ class _NeedsMMagic(importlib.abc.MetaPathFinder):
 
 
 def check_environment() -> None:
-    """Fail early, in one line, where MMagic could only fail late and obscurely.
+    """Check the installed packages, with one clear line where MMagic would fail late.
 
     Raises:
         BrokenEnvironment: A package is missing, too old or too new, or mmcv
@@ -103,9 +103,9 @@ def stand_in_for_mmcv_ops() -> None:
     """Let MMagic's models be imported where mmcv's compiled ops are missing.
 
     Concerns mmagic 1.2 with mmcv-lite 2.x, which has no ops, and with an mmcv
-    2.x that was built without torch or for another one (mmagic's issue 2110):
-    ``import mmagic.models`` fails, for the sake of four of its models. With
-    this, ``mmcv.ops`` holds placeholders: what is built of them raises
+    2.x that was built without torch or for another one (mmagic's issue 2110).
+    ``import mmagic.models`` then fails because of four of its models. With
+    this, ``mmcv.ops`` holds placeholders. Building one raises
     :class:`BrokenEnvironment` with the way out. Where the ops can be imported,
     nothing changes.
     """
@@ -117,7 +117,7 @@ def stand_in_for_mmcv_ops() -> None:
 
 
 class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Makes ``mmcv.ops``, and whatever is imported from it."""
+    """Makes ``mmcv.ops``, and all names imported from it."""
 
     def __init__(self, reason: str):
         self.reason = reason
@@ -137,7 +137,7 @@ class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _placeholder(name: str, reason: str) -> type:
-    """A class in the place of one op, a module or a function."""
+    """A class that stands in for one op, a module or a function."""
     from torch import nn
 
     def refuse(self, *args, **kwargs):
@@ -160,13 +160,13 @@ def _installed_version(package: str) -> str | None:
 def _remedy(package: str) -> str:
     """The command that installs a fitting version of a required package."""
     lowest, first_bad = REQUIRED[package]
-    # MMagic's other models may want the ops of the full mmcv; SRDenseNet needs none.
+    # Some other models of MMagic need the ops of the full mmcv. SRDenseNet needs none.
     wheel = {'mmcv': 'mmcv-lite'}.get(package, package)
     return f"pip install '{wheel}>={lowest},<{first_bad}' ({_INSTALL_HELP})"
 
 
 def _libgl_help(error: ImportError) -> str:
-    """What to do where OpenCV's windows lack their system library."""
+    """The way out where the system library of OpenCV's windows is missing."""
     if 'libGL' not in str(error):
         return ''
     return ('; install OpenCV without windows: pip install --force-reinstall --no-deps '
@@ -174,13 +174,12 @@ def _libgl_help(error: ImportError) -> str:
 
 
 def register_on_demand() -> None:
-    """Have MMagic's registries import this package's modules when first asked.
+    """Have MMagic's registries import this package's modules at the first look-up.
 
     Concerns mmengine 0.10: a registry imports its own ``locations`` at the
-    first look-up, which is what keeps ``import mmagic`` light, but offers a
-    plugin no way to add one. Importing ``LumaEditModel`` outright would pull
-    in all of MMagic's models, and diffusers, for whoever only wants the
-    network.
+    first look-up, so ``import mmagic`` is fast. But a plugin cannot add a
+    location. Importing ``LumaEditModel`` directly would import all of MMagic's
+    models, and diffusers, even for the network alone.
     """
     from mmagic import registry
     locations = {
@@ -204,17 +203,17 @@ def register_on_demand() -> None:
 
 
 def allow_runner_checkpoints() -> None:
-    """Let ``torch.load`` read what trainings keep beside the weights: data, and nothing more.
+    """Let ``torch.load`` read the data that trainings keep beside the weights.
 
     Concerns torch >= 2.6 with mmengine 0.10: ``torch.load`` refuses classes
     that it does not know, and a Runner's checkpoint holds mmengine's message
-    hub (``HistoryBuffer`` over numpy arrays). Other trainers keep numbers of
-    NumPy, times, paths and settings. Allow-listing exactly these
-    classes keeps strangers' pickles from running code, which
-    ``weights_only=False`` would not.
+    hub (``HistoryBuffer`` over numpy arrays). Other trainers keep NumPy
+    numbers, times, paths and settings. Exactly these classes are allowed, so
+    pickles from strangers cannot run code. With ``weights_only=False`` they
+    could.
 
-    NumPy 2 writes other module names than NumPy 1, and Python 3.13 another one
-    for paths: both are read by either.
+    NumPy 1 and 2 write different module names, and so does Python 3.13 for
+    paths. All of them can be read.
     """
     import argparse
     import collections
@@ -252,20 +251,20 @@ def allow_runner_checkpoints() -> None:
 
 
 def _list(items=(), maxlen: int | None = None) -> list:
-    """What a deque is read as: torch's reader fills lists alone."""
+    """Stands in for a deque: torch's reader only fills lists."""
     return list(items)
 
 
 @contextmanager
 def local_checkpoints_read_by(read) -> Iterator[None]:
-    """Have MMEngine read checkpoint files by a function of ours.
+    """Have MMEngine read checkpoint files with another function.
 
-    Concerns mmengine 0.10: it reads them by ``torch.load``, which knows no
+    Concerns mmengine 0.10: it reads them with ``torch.load``, which cannot read
     safetensors and refuses the records that other trainers keep beside the
     weights.
 
     Args:
-        read (Callable): Takes a path, returns what the file holds.
+        read (Callable): Takes a path, returns the file's content.
     """
     from mmengine.runner.checkpoint import CheckpointLoader
     schemes, before = CheckpointLoader._schemes, CheckpointLoader._schemes['']
@@ -281,11 +280,10 @@ def local_checkpoints_read_by(read) -> Iterator[None]:
 
 
 def _history_buffer_method(owner: object, name: str) -> object:
-    """What ``getattr`` is allowed to mean in a checkpoint.
+    """Stands in for ``getattr`` in a checkpoint.
 
     A history buffer keeps its statistics as functions, and pickle writes
-    ``HistoryBuffer.min`` as a call of ``getattr``. Of anything else, nothing
-    is handed out.
+    ``HistoryBuffer.min`` as a call of ``getattr``. Everything else is refused.
     """
     import pickle
 
@@ -296,13 +294,13 @@ def _history_buffer_method(owner: object, name: str) -> object:
 
 
 def bare_message(error: UserError) -> str:
-    """What an error said before it left a data loader's worker.
+    """An error's original message in a data loader's worker.
 
-    Concerns torch's DataLoader, which puts a worker's whole traceback into the
+    Concerns torch's DataLoader: it puts a worker's whole traceback into the
     message of the error that it raises again.
 
     Args:
-        error (UserError): As caught.
+        error (UserError): The caught error.
 
     Returns:
         str: Its message, one line.
@@ -315,13 +313,13 @@ def bare_message(error: UserError) -> str:
 
 
 def return_what_cannot_be_sent() -> None:
-    """Have a data loader's worker say so where a batch cannot be sent to the process it is for.
+    """Report where a data loader's worker cannot send a batch to its process.
 
-    Concerns torch's DataLoader up to at least 2.9: a thread of the worker
-    sends, and prints what goes wrong (shared memory is full, too many files are
-    open, a sample cannot be pickled), while the other process waits for ever.
-    With this, the error is sent in the batch's place, and raised there. To be
-    called before workers are forked.
+    Concerns torch's DataLoader up to at least 2.9. A thread of the worker sends
+    batches, and only prints errors (shared memory is full, too many files are
+    open, a sample cannot be pickled). The other process then waits for ever.
+    With this, the error is sent instead of the batch, and raised there. Call it
+    before workers are forked.
     """
     from multiprocessing import queues
 
@@ -346,11 +344,11 @@ def return_what_cannot_be_sent() -> None:
 
 @contextmanager
 def no_news_of_workers() -> Iterator[None]:
-    """Keep torch from raising an error at any moment for a data-loading worker that has ended.
+    """Keep torch from raising an error at any moment after a data-loading worker has ended.
 
     Concerns torch's DataLoader up to at least 2.9: its handler of SIGCHLD
-    raises, also in the middle of an optimizer's step. Within this, the
-    data loader itself finds out, within 5 s, when it is asked for a batch.
+    raises even in the middle of an optimizer's step. Within this context, the
+    data loader notices the loss within 5 s, when it is asked for a batch.
     """
     import signal
     import threading
@@ -367,11 +365,11 @@ def no_news_of_workers() -> Iterator[None]:
 def init_distributed(cfg) -> None:
     """Join the processes of a launcher on a machine without GPUs.
 
-    Concerns mmengine 0.10: its launcher support sets a CUDA device on
-    whatever machine, and its wrappers for data parallelism name one too. A
-    Runner skips its own initialization where there is a process group
-    already, so gloo's is made here, from the launcher's environment. With a
-    GPU that environment is only looked at; without a launcher, nothing is.
+    Concerns mmengine 0.10: its launcher support sets a CUDA device even without
+    a GPU, and so do its wrappers for data parallelism. A Runner skips its own
+    initialization where a process group exists already. So gloo's is made here,
+    from the launcher's environment. With a GPU, that environment is only
+    checked. Without a launcher, nothing is done.
 
     Args:
         cfg (Config): A whole config; ``launcher`` is read, and where needed
@@ -430,7 +428,7 @@ def init_distributed(cfg) -> None:
 
 
 def _first_slurm_node() -> str:
-    """The address of the node that a Slurm job's first process is on."""
+    """The address of the node of a Slurm job's first process."""
     import os
     import subprocess
     nodes = os.environ.get('SLURM_STEP_NODELIST') or os.environ.get('SLURM_NODELIST')
@@ -446,12 +444,12 @@ def _first_slurm_node() -> str:
 
 
 def write_any_name() -> None:
-    """Let a Runner write names of files into its log and configs, whatever bytes they have.
+    """Let a Runner write file names with any bytes into its log and configs.
 
-    Concerns mmengine 0.10 and TensorBoard: a name that is no UTF-8 (Latin-1 from an old disk)
-    reaches Python with surrogates in it, which no text file takes. In a log
-    they appear by their codes. In a config the codes stand within a string,
-    which means the same name when it is read.
+    Concerns mmengine 0.10 and TensorBoard. A name that is not UTF-8 (Latin-1
+    from an old disk) has surrogates in Python, which text files cannot hold. In
+    a log, their codes appear. In a config, a string with the codes means the
+    same name when it is read.
     """
     import logging
 
@@ -485,15 +483,15 @@ def write_any_name() -> None:
 
 
 def leave_out_training(runner) -> None:
-    """Keep a Runner that is to test from building the training.
+    """Keep a Runner that only tests from building the training.
 
-    Concerns mmengine 0.10: asked for the current iteration, as MMagic's
-    visualization hook does at every image, the Runner builds the loop of the
-    training first, and with it the training set, which may not even be there.
-    The config stays whole, for the Runner has written it into the work folder.
+    Concerns mmengine 0.10: MMagic's visualization hook asks the Runner for the
+    current iteration at every image. The Runner then builds the training loop,
+    and with it the training set, which may be missing. The config does not
+    change, because the Runner has written it into the work folder.
 
     Args:
-        runner (mmengine.runner.Runner): Not trained with before or after.
+        runner (mmengine.runner.Runner): Must not train before or after.
     """
     runner._train_loop = None
 
@@ -502,13 +500,12 @@ def hide_part_wrappers(model) -> None:
     """Keep the wrappers of a model's parts out of the names of its weights.
 
     Concerns mmengine 0.10: ``MMSeparateDistributedDataParallel`` wraps each
-    part, and ``state_dict()`` says ``generator.module.weight``, while the
-    Runner's loader goes through wrappers to ``generator.weight``: it found
-    nothing in the Runner's own checkpoints. With this, both say the latter, as
-    one process does.
+    part, so ``state_dict()`` has ``generator.module.weight``. The Runner's
+    loader looks for ``generator.weight``, and finds nothing in the Runner's own
+    checkpoints. With this, both use the latter, as with one process.
 
     Args:
-        model (nn.Module): The Runner's; called once.
+        model (nn.Module): The Runner's model. Call this once.
     """
     from mmengine.model import is_model_wrapper
     for part in model.modules():
@@ -534,9 +531,9 @@ def keep_freed_memory() -> None:
     """Have glibc keep freed memory for the next step instead of returning it.
 
     Concerns glibc's malloc with torch on CPUs: buffers above 32 MiB are mapped
-    anew at each allocation, and the kernel zeroing their pages takes up to a
-    third of a training step of this network. Call it in a process that trains;
-    the process then keeps its peak memory. Does nothing on other C libraries.
+    again at each allocation. The kernel clears their pages, which takes up to a
+    third of a training step of this network. Call it in a process that trains.
+    The process then keeps its peak memory. Does nothing on other C libraries.
     """
     import ctypes
     m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
@@ -552,13 +549,13 @@ def return_freed_memory() -> None:
     """Have glibc map every larger buffer by itself, and return it when it is freed.
 
     Concerns glibc's malloc: it takes buffers up to the size of the largest one
-    freed so far (32 MiB at most) from a heap, where those of different
-    lifetimes leave gaps; upscaling 480x270 then takes four times what its
-    tensors do at most. Call it in a process that upscales within a limit. Does
-    nothing on other C libraries.
+    freed so far (32 MiB at most) from a heap. Buffers of different lifetimes
+    leave gaps there. Upscaling 480x270 then takes four times the peak of its
+    tensors. Call it in a process that upscales within a limit. Does nothing on
+    other C libraries.
     """
     import ctypes
-    m_mmap_threshold = -3  # from malloc.h; once it is set, glibc adapts it no more
+    m_mmap_threshold = -3  # from malloc.h; once it is set, glibc does not change it
     try:
         ctypes.CDLL('libc.so.6').mallopt(m_mmap_threshold, 4 * 2**20)
     except (OSError, AttributeError):
@@ -566,18 +563,18 @@ def return_freed_memory() -> None:
 
 
 def keep_float32(graph) -> None:
-    """Let values pass from float32 to float32 as they are in a graph converted to float16.
+    """Remove needless rounding between float32 nodes of a graph converted to float16.
 
-    Concerns onnxruntime (seen with 1.23 and 1.32): ``convert_float_to_float16``
-    rounds what each node of its ``node_block_list`` reads and yields to half
-    precision, also where the next node is one of them: of the colours, 0..255,
-    steps of 1/8 of a level. The nodes' order is left as it was.
+    Concerns onnxruntime (seen with 1.23 and 1.32). ``convert_float_to_float16``
+    rounds the inputs and outputs of each node in its ``node_block_list`` to half
+    precision, even between two of these nodes. Colours in 0..255 then have
+    steps of 1/8 of a level. The nodes' order does not change.
 
     Args:
-        graph (onnx.GraphProto): As the conversion returns it; changed in place.
+        graph (onnx.GraphProto): From the conversion. Changed in place.
     """
     import onnx
-    # The conversion's own casts, as the newer and the older one name them.
+    # The conversion's own casts, by the names in older and newer versions.
     names = re.compile('.*_cast_to_fp16_node|.*_output_cast[0-9]+|graph_input_cast.*')
     there = {node.output[0]: node.input[0] for node in graph.node if names.fullmatch(node.name)}
     back = {node.output[0]: node.input[0] for node in graph.node
@@ -607,14 +604,14 @@ def keep_float32(graph) -> None:
 
 @contextmanager
 def same_signal_stack() -> Iterator[None]:
-    """Leave a block, or function, with the signal stack that it was entered with.
+    """Restore the thread's signal stack at the end of a block or function.
 
     Concerns OpenVINO (seen with 2026.4): its core gives the thread that loads
-    the CPU plugin an alternate signal stack, and gives back the one it found
-    when it goes. Two cores that do not go in the reverse order of their coming
-    leave a stack that is gone, and the next signal with a handler, such as the
-    SIGCHLD that torch's data loaders listen to, ends the process with SIGSEGV.
-    Each core that is set up within such a block finds the thread's own stack.
+    the CPU plugin an alternate signal stack. When the core is deleted, it
+    restores the stack that it found. Two cores that are not deleted in reverse
+    order leave a freed stack. The next signal with a handler then ends the
+    process with SIGSEGV, such as SIGCHLD with torch's data loaders. A core that
+    is made within this block finds the thread's own stack.
     """
     import ctypes
 

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""How large a network is, and how much it computes."""
+"""A network's number of parameters and of multiply-adds."""
 import copy
 
 import torch
@@ -26,12 +26,12 @@ def count_multiply_adds(network: nn.Module,
 
     Args:
         network (nn.Module): Maps (1, in_channels, h, w) to s times that size.
-            It is left as it is.
+            It is not changed.
         in_channels (int): Channels of its input.
         upscale_factor (int): s. The input is the output's size divided by it,
             rounded.
-        width (int): Of the output. Defaults to 1280.
-        height (int): Of the output. Defaults to 720.
+        width (int): Width of the output. Defaults to 1280.
+        height (int): Height of the output. Defaults to 720.
 
     Returns:
         int: Half of the floating-point operations that torch counts.

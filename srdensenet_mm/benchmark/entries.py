@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What takes part in a benchmark: bicubic, and models from MMagic-style configs."""
+"""The entries of a benchmark: models from configs or checkpoints."""
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,9 +34,9 @@ class Spec:
     Attributes:
         name (str): Its name in the table.
         config (str, optional): A config file or ``package::path``. None: the
-            checkpoint says what its network is.
+            checkpoint holds its network's architecture.
         checkpoint (str, optional): Without one, the weights are random.
-        backend (str): What runs the network, see :mod:`.backends`.
+        backend (str): The backend that runs the network, see :mod:`.backends`.
     """
     name: str
     config: str | None
@@ -58,8 +58,8 @@ class Entry:
         model (nn.Module): An MMagic editing model in eval mode.
         upscale_factor (int): Found by trying.
         in_channels (int): Channels that its network reads.
-        generator (nn.Module): The network as torch has it, whatever the
-            backend: what parameters and multiply-adds are counted of.
+        generator (nn.Module): The network in torch, even with another backend.
+            Its parameters and multiply-adds are counted.
     """
     spec: Spec
     model: nn.Module

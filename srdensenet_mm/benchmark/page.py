@@ -61,7 +61,7 @@ def to_html(results: Results, plot: bytes | None, pictures: bool = True) -> str:
 _COMPARISON = """<section id="comparison">
 <h2>Images</h2>
 <div class="controls">
-<label>Picture <select id="picture"></select></label>
+<label>Image <select id="picture"></select></label>
 <label>Left <select id="left"></select></label>
 <label>Right <select id="right"></select></label>
 <label>Size <select id="zoom"><option value="fit">fit</option><option value="1">1:1</option>

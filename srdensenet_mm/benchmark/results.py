@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What a benchmark found, before it becomes a file."""
+"""The results of a benchmark, before they are written to files."""
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -11,7 +11,7 @@ HIGH_RESOLUTION = 'HR'
 
 @dataclass
 class Row:
-    """One entry's results; None and missing keys are what was not measured.
+    """One entry's results. None and missing keys mean: not measured.
 
     Attributes:
         name (str): In the table.

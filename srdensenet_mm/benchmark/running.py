@@ -98,7 +98,7 @@ def _check_arguments(models, data, out, size, runs, threads, device) -> None:
         names.add(data_set_name(folder))
     if Path(out).exists() and not Path(out).is_dir():
         raise UserError(f'--out {out}: is a file, give a folder')
-    # Minutes of measuring should not end in front of a closed door.
+    # Check now, before minutes of measuring, that the files can be written.
     above = next(path for path in (Path(out), *Path(out).absolute().parents) if path.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise UserError(f'--out {out}: cannot be written in {above}, give another folder')

@@ -64,7 +64,7 @@ class DataSet:
         infos = [self._dataset.get_data_info(i) for i in range(len(self))]
         check_none_left_out([Path(value) for value in pairs.data_prefix.values()], infos)
         check_sizes(infos, scale, smallest_side(dict(type='SSIM', crop_border=scale)))
-        # Minutes of measuring should not end at a damaged image.
+        # Find damaged images now, before minutes of measuring.
         for fault in (find_fault(info, scale) for info in infos):
             if fault:
                 raise UserError(f'{fault} {hint}')
@@ -89,7 +89,7 @@ def data_set_name(folder: str | Path) -> str:
 
 
 def check_folder(folder: str | Path, scale: int | None = None) -> None:
-    """Look whether a test set is there before anything slow is done.
+    """Check that a test set is there, before anything slow starts.
 
     Args:
         folder (str | Path): The test set.
@@ -107,7 +107,7 @@ def check_folder(folder: str | Path, scale: int | None = None) -> None:
     for path in wanted:
         if not path.is_dir():
             raise UserError(f'{path}: no such folder; {prepare_help(folder, scale)}')
-        names.append({picture.name for picture in find_images(path)})
+        names.append({image.name for image in find_images(path)})
     if names[0] != names[1]:
         odd = min(names[0] ^ names[1])
         raise UserError(f'{folder}: {odd} is not in both of {wanted[0].name} and '

@@ -66,13 +66,13 @@ def _random_image(size: Sequence[int]) -> np.ndarray:
 
 def bicubic_call(size: Sequence[int], scale: int) -> Callable[[], object]:
     """Bicubic upscaling of an RGB image of a size (height, width)."""
-    picture = _random_image(size)
-    return lambda: matlab_bicubic_upscale(picture, scale)
+    image = _random_image(size)
+    return lambda: matlab_bicubic_upscale(image, scale)
 
 
 def torch_call(entry: Entry, size: Sequence[int]) -> Callable[[], object]:
     """A model's upscaling of an RGB image that is on its device already."""
     device = next(entry.generator.parameters()).device
-    picture = torch.from_numpy(_random_image(size)).permute(2, 0, 1)[None].to(device)
-    picture = (picture.float() / 255).contiguous()
-    return lambda: entry.upscale(picture)
+    image = torch.from_numpy(_random_image(size)).permute(2, 0, 1)[None].to(device)
+    image = (image.float() / 255).contiguous()
+    return lambda: entry.upscale(image)

@@ -4,17 +4,17 @@ import re
 
 from mmengine.config import DictAction
 
-# Stands for a blank while MMEngine, which removes blanks, reads a value.
+# Replaces blanks in a value, because MMEngine removes blanks.
 _BLANK = '\0'
 
 
 class CfgOptions(DictAction):
-    """``--cfg-options KEY=VALUE ...`` as MMEngine reads them, and paths as they are.
+    """Reads ``--cfg-options KEY=VALUE ...`` as MMEngine does, but keeps paths unchanged.
 
-    What is a list, a tuple, a dict or a quoted string to Python is just that:
-    ``key="['/my images/a', '/b,c']"``. All else is read by MMEngine's rules
-    (``1e-4``, ``True``, ``a,b``, ``[a,(b,c)]``), but keeps the blanks inside a
-    value. What cannot be read ends the command, with one line.
+    Python lists, tuples, dicts and quoted strings are read as such:
+    ``key="['/my images/a', '/b,c']"``. All other values follow MMEngine's rules
+    (``1e-4``, ``True``, ``a,b``, ``[a,(b,c)]``), but keep blanks. A value that
+    cannot be read ends the command with one line.
     """
 
     def __call__(self, parser, namespace, values, option_string=None):

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Finding and reading configs, ours and those that other packages ship."""
+"""Finding and reading configs of this package and of others."""
 import importlib.util
 import os
 from pathlib import Path
@@ -12,11 +12,11 @@ from .recipes import bare_name, find_recipe, list_recipes, similar_recipes
 
 
 def resolve_config(name: str) -> str:
-    """The path of a config: the one place where every tool's configs are looked up.
+    """Find a config. Every tool uses this function.
 
     Args:
-        name (str): A path, a recipe's name (a copy in the current folder goes
-            before the recipe itself), or ``package::relative/path.py``.
+        name (str): A path, a recipe's name, or ``package::relative/path.py``. A
+            recipe's copy in the current folder is preferred to the recipe.
 
     Raises:
         UserError: There is no such file, recipe or package.
@@ -25,7 +25,7 @@ def resolve_config(name: str) -> str:
         return name
     if '::' not in name or name.startswith('srdensenet_mm::'):
         stem = bare_name(name)
-        # A copy of a recipe goes before the recipe.
+        # A recipe's copy is preferred to the recipe.
         if Path(f'{stem}.py').is_file():
             return f'{stem}.py'
         if stem in _recipes():
@@ -49,7 +49,7 @@ def resolve_config(name: str) -> str:
 def _recipes() -> list[str]:
     try:
         return list_recipes()
-    except UserError:  # the package has come without any
+    except UserError:  # the package has no recipes
         return []
 
 
@@ -65,13 +65,13 @@ def read_config(name: str, cfg_options: dict | None = None) -> Config:
         cfg = Config.fromfile(path)
         if cfg_options:
             cfg.merge_from_dict(cfg_options)
-    except Exception as error:  # a config is a program: anything can come out of it
+    except Exception as error:  # a config is a program, which may raise anything
         raise UserError(f'{name}: not a valid config: {type(error).__name__}: {error}') from error
     return cfg
 
 
 def without_perceptual_loss(model: dict) -> dict:
-    """A model's config without the loss whose network, VGG19, is fetched from the internet."""
+    """A model's config without the perceptual loss, whose VGG19 would be downloaded."""
     model = model.copy()
     model.pop('perceptual_loss', None)
     return model

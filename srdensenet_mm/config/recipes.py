@@ -1,11 +1,10 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""The recipes that the package ships: listing, finding and copying them.
+"""Listing, finding and copying the package's recipes.
 
-A wheel carries them in ``srdensenet_mm/.mim/configs``, as OpenMMLab's packages
-do. MMEngine's ``package::config`` form knows a fixed list of packages, to
-which srdensenet_mm does not belong, so ``_base_ =
-'srdensenet_mm::srdensenet_x4_div2k.py'`` fails in a config of one's own. What
-works instead, also in an empty folder with nothing but the wheel installed:
+A wheel has them in ``srdensenet_mm/.mim/configs``, like OpenMMLab's packages.
+MMEngine's form ``package::config`` supports a fixed list of packages, without
+srdensenet_mm. So ``_base_ = 'srdensenet_mm::srdensenet_x4_div2k.py'`` fails in
+a user's config. These commands work everywhere, with the wheel alone:
 
 .. code-block:: shell
 
@@ -14,8 +13,8 @@ works instead, also in an empty folder with nothing but the wheel installed:
     srdensenet-mm copy srdensenet_x4_div2k       # into this folder, to edit
     srdensenet-mm train srdensenet_x4_div2k.py
 
-A copy brings along the files that the recipe inherits from, at the same places
-relative to it, so that it stays as short and readable as the original.
+The files that a recipe inherits from are copied too, to the same places
+relative to it. So the copy is as short and readable as the original.
 """
 import ast
 import difflib
@@ -31,11 +30,11 @@ def mim_folder() -> Path:
     """The folder with ``configs`` and ``tools``.
 
     Returns:
-        Path: ``.mim`` of the installed package, or the root of the checkout
-        where the package is used from there without having been installed.
+        Path: ``.mim`` of the installed package, or the root of a checkout that
+        is used without installation.
 
     Raises:
-        UserError: There is neither.
+        UserError: Neither exists.
     """
     for folder in (_PACKAGE / '.mim', _PACKAGE.parent):
         if (folder / 'configs').is_dir() and (folder / 'tools').is_dir():
@@ -61,11 +60,11 @@ def list_recipes() -> list[str]:
 
 
 def bare_name(name: str) -> str:
-    """A recipe's name as :func:`list_recipes` has it.
+    """A recipe's name in the form of :func:`list_recipes`.
 
     Args:
-        name (str): The same; also with ``.py``, with ``srdensenet_mm::`` in
-            front.
+        name (str): The name, which may begin with ``srdensenet_mm::`` and end
+            with ``.py``.
     """
     return name.removeprefix('srdensenet_mm::').removesuffix('.py')
 
@@ -88,10 +87,10 @@ def find_recipe(name: str) -> Path:
 
 
 def similar_recipes(name: str) -> list[str]:
-    """The recipes that a mistyped name, or path, may have meant, the most similar first."""
+    """The recipes with the most similar names to a mistyped name or path."""
     try:
         return difflib.get_close_matches(Path(bare_name(name)).name, list_recipes(), n=3)
-    except UserError:  # the package has come without any
+    except UserError:  # the package has no recipes
         return []
 
 
@@ -100,17 +99,17 @@ def copy_recipe(name: str, folder: str | Path = '.') -> list[Path]:
 
     Args:
         name (str): See :func:`bare_name`.
-        folder (str | Path): Where to; created where missing. The recipe goes
-            directly into it, what it inherits from to the same place relative
-            to the recipe.
+        folder (str | Path): The target, created where missing. The recipe goes
+            directly into it. Inherited files go to the same places relative to
+            the recipe.
 
     Returns:
-        list[Path]: The files that were written, the recipe first. Files that
-        were there already with the same content are not among them.
+        list[Path]: The written files, the recipe first. Existing files with the
+        same content are not written.
 
     Raises:
-        UserError: There is no such recipe, or a file of another content is in
-            the way (nothing has been written then), or writing fails.
+        UserError: There is no such recipe, or writing fails. Or a target exists
+            with another content: then nothing is written.
     """
     recipe = find_recipe(name)
     sources = _with_bases(recipe)

@@ -2,7 +2,7 @@
 
 
 def type_name(kind: str | type | None) -> str:
-    """The bare name of what a config's ``type`` is: a class, or its name with or without a scope.
+    """The bare name of a config's ``type``, given as a class or as a name with or without scope.
 
     ``'SRDenseNet'`` for ``SRDenseNet``, ``'mmagic.SRDenseNet'`` and the class.
     """

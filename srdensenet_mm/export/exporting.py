@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""From a checkpoint to a checked ONNX file."""
+"""Exporting a checkpoint to a checked ONNX file."""
 import hashlib
 import json
 import math
@@ -25,26 +25,26 @@ from .half_precision import to_fp16
 from .judging import image_pairs
 
 DTYPES = ('fp32', 'fp16', 'int8')
-# The largest difference to torch that is allowed, in 0..1. Half precision has
-# 11 bits, and errors add up over the layers.
+# The largest allowed difference to torch, in 0..1. Half precision has 11 bits, and errors add up
+# over the layers.
 TOLERANCES = {'fp32': 1e-5, 'fp16': 1e-2}
-# PSNR to the truth that int8 may cost, dB.
+# The PSNR that int8 may lose, dB.
 MAX_LOSS = 0.05
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported.
+    """The result of an export.
 
     Attributes:
         path (Path): The file.
         num_bytes (int): Its size.
-        metadata (dict[str, str]): What it says of itself.
+        metadata (dict[str, str]): Its metadata.
         difference (float, optional): The largest difference to torch on random
-            inputs, in 0..1; None with int8.
-        tolerance (float, optional): What it had to stay below.
-        loss (float, optional): PSNR that the int8 model loses on the images,
-            dB; None otherwise.
+            inputs, in 0..1. None with int8.
+        tolerance (float, optional): The largest allowed difference.
+        loss (float, optional): The PSNR that the int8 model loses on the
+            images, dB. None for other types.
     """
     path: Path
     num_bytes: int
@@ -75,28 +75,27 @@ def export_checkpoint(source: str | Path,
                       pictures: Sequence[str | Path] = ()) -> ExportReport:
     """Write a checkpoint's network as an ONNX file, checked against torch.
 
-    Batch, height and width are dynamic; the file's metadata tell scale,
+    Batch, height and width are dynamic. The file's metadata have scale,
     channels, colour, dtype, opset, the network's config, the version of
-    srdensenet_mm and the name and SHA-256 of the source.
+    srdensenet_mm, and the name and SHA-256 of the source.
 
     Args:
         source (str | Path): Any checkpoint that
             :func:`srdensenet_mm.checkpoints.load_network` reads.
         target (str | Path): The file to write, ``.onnx``.
-        colour (str, optional): ``'y'``: Y / 255 in and out, the network alone.
-            ``'rgb'``: RGB in 0..1 in and out; around a network on luma, with
-            the conversion and the bicubic Cb and Cr inside. None is what the
-            network works on. Defaults to None.
-        dtype (str): ``'fp32'``; ``'fp16'``: half the size; ``'int8'``: the
-            convolutions in 8 bits, judged by ``pictures``. Input and output
-            are float32 with all of them. Defaults to ``'fp32'``.
+        colour (str, optional): Colour of input and output. ``'y'``: Y / 255, the
+            network alone. ``'rgb'``: RGB in 0..1. For a network on luma, the
+            model then includes the conversion and the bicubic Cb and Cr. None:
+            as the network. Defaults to None.
+        dtype (str): ``'fp32'``, ``'fp16'`` (half the size) or ``'int8'`` (the
+            convolutions in 8 bits, checked on ``pictures``). Input and output
+            are always float32. Defaults to ``'fp32'``.
         opset (int): 13 to 20. Defaults to 17.
-        pictures (Sequence[str | Path]): Image files or folders, of high
-            resolution, that int8 is judged by: how much PSNR it loses on their
-            LR images. For int8, and for it alone.
+        pictures (Sequence[str | Path]): HR image files or folders, for int8
+            only. The PSNR that int8 loses is measured on them.
 
     Returns:
-        ExportReport: With the measured difference to torch.
+        ExportReport: With the measured difference to torch, or the lost PSNR.
 
     Raises:
         UserError: The source cannot be read, an argument has an unsupported

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What goes into a graph and comes out of it: luma, or colours."""
+"""Input and output of an exported graph: luma or RGB."""
 from torch import Tensor, nn
 
 from srdensenet_mm.errors import UserError
@@ -9,7 +9,7 @@ COLOURS = ('y', 'rgb')
 
 
 class ClippedRGB(nn.Module):
-    """A network on RGB, its output clipped to 0..1 as that of the luma model is.
+    """A network on RGB with its output clipped to 0..1, as in the luma model.
 
     Args:
         network (nn.Module): RGB -> RGB.
@@ -27,23 +27,23 @@ class ClippedRGB(nn.Module):
 
 
 def graph_form(network: nn.Module, works_on: str, colour: str | None) -> tuple[nn.Module, str]:
-    """Put around a network what a graph of a colour needs.
+    """Wrap a network for a graph with input and output of a given colour.
 
     Args:
         network (nn.Module): The bare network.
-        works_on (str): ``'y'`` or ``'rgb'``, what the network works on.
-        colour (str, optional): ``'y'`` or ``'rgb'``, what the graph is to read
-            and yield. None makes it what the network works on.
+        works_on (str): The network's colour, ``'y'`` or ``'rgb'``.
+        colour (str, optional): The graph's colour, ``'y'`` or ``'rgb'``. None:
+            as the network.
 
     Returns:
-        tuple: The module to export, and its colour: ``'y'``: Y / 255, (N, 1,
+        tuple: The module to export, and its colour. ``'y'``: Y / 255, (N, 1,
         H, W) -> (N, 1, s*H, s*W), not clipped. ``'rgb'``: (N, 3, H, W) -> (N,
-        3, s*H, s*W), both 0..1, clipped; with a network on luma, the
-        conversion to YCbCr and back and the bicubic interpolation of Cb and
-        Cr are part of it.
+        3, s*H, s*W), both 0..1, clipped. For a network on luma, the graph
+        converts to YCbCr and back, and upscales Cb and Cr by bicubic
+        interpolation.
 
     Raises:
-        UserError: The colour is neither, or luma is asked of an RGB network.
+        UserError: The colour is neither, or it is luma and the network's is RGB.
     """
     colour = works_on if colour is None else colour
     if colour not in COLOURS:

@@ -6,7 +6,7 @@ from srdensenet_mm.backends.quantization import onnxruntime_tool
 from srdensenet_mm.compat import keep_float32
 from srdensenet_mm.optional_packages import import_optional
 
-# What forms put around the network is named so by the exporter.
+# The exporter's name for the network inside a form.
 _NETWORK_SCOPE = '/network/'
 
 
@@ -22,16 +22,16 @@ def network_nodes(model) -> tuple[list[str], list[str]]:
 def to_fp16(model: bytes) -> bytes:
     """Store and compute the network in half precision.
 
-    Input and output stay float32, and so do the colours around a network on
-    luma: 0..255 in half precision would be steps of 1/8 of a level.
+    Input and output stay float32. So do the colours around a network on luma:
+    in half precision, 0..255 would have steps of 1/8 of a level.
 
     Args:
         model (bytes): A float32 model of :func:`to_onnx`.
 
     Returns:
         bytes: Half the size. On a CPU without half-precision arithmetic,
-        onnxruntime converts the values back before each operation, so that the
-        file is smaller and nothing is faster.
+        onnxruntime converts values before each operation: the file is smaller,
+        but nothing is faster.
 
     Raises:
         UserError: onnx or onnxruntime is not installed.
@@ -47,7 +47,7 @@ def to_fp16(model: bytes) -> bytes:
 
 
 def _sort(graph) -> None:
-    """Put nodes behind those that they read, which the conversion leaves out."""
+    """Sort nodes behind those that they read, because the conversion does not."""
     maker = {name: i for i, node in enumerate(graph.node) for name in node.output}
     sorter = TopologicalSorter({
         i: [maker[name] for name in node.input if name in maker]

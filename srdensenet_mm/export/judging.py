@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Pairs of LR and HR images that an exported model is judged by."""
+"""Pairs of LR and HR images for measuring an exported model's PSNR."""
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,25 +12,25 @@ from srdensenet_mm.images.reading import find_images, read_rgb
 from srdensenet_mm.models.colour import luma_of
 
 MAX_IMAGES = 32
-# The middle of an image serves: LR pixels to a side.
+# LR pixels to a side: only the middle of an image is used.
 _SIDE = 96
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
 def image_pairs(pictures: Sequence[str | Path], colour: str, scale: int) -> list[Pair]:
-    """Read images as what a graph reads, and what it should make of it.
+    """Read images as pairs of a graph's input and its ideal output.
 
     LR is MATLAB's bicubic of the image, as in the field's scores.
 
     Args:
         pictures (Sequence[str | Path]): Image files, or folders of them.
-        colour (str): ``'y'`` or ``'rgb'``, what the graph reads.
+        colour (str): The graph's colour, ``'y'`` or ``'rgb'``.
         scale (int): How many times smaller LR is.
 
     Returns:
-        list[tuple]: LR and HR of up to 32 images, spread over all that there
-        are; float32, shape (1, C, h, w) and (1, C, scale * h, scale * w), 0..1.
+        list[tuple]: LR and HR of up to 32 images, spread over all of them.
+        float32, shape (1, C, h, w) and (1, C, scale * h, scale * w), 0..1.
 
     Raises:
         UserError: A file is no image, there is none, or one is too small.

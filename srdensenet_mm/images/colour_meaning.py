@@ -22,7 +22,7 @@ _UNSPECIFIED, _SRGB = 2, (1, 13)
 
 @dataclass(frozen=True)
 class Meaning:
-    """How the values of an image are meant.
+    """The meaning of an image's values.
 
     Attributes:
         icc_profile (bytes, optional): An ICC profile.
@@ -32,7 +32,7 @@ class Meaning:
     chunks: bytes = b''
 
     def fitted(self, channels: int) -> tuple['Meaning', str]:
-        """What of it is for an image of so many channels, and a word on what is left behind."""
+        """The part that fits this number of channels, and a note on what is left out."""
         space = (self.icc_profile or b'')[16:20]
         if self.icc_profile is None or space == _PROFILE_SPACE[channels]:
             return self, ''
@@ -50,7 +50,7 @@ class Meaning:
 
 
 def meaning_of(image: Image.Image, data: bytes) -> Meaning:
-    """Find out how an image is meant.
+    """Read the meaning of an image's values.
 
     Args:
         image (Image.Image): It, as Pillow opened it; not loaded.
@@ -91,7 +91,7 @@ def _jpeg2000_profile(image: Image.Image, data: bytes) -> bytes | None:
 
 
 def _video_colours(image: Image.Image, data: bytes) -> bytes:
-    """Of AVIF and HEIF: primaries and transfer, named by numbers."""
+    """Primaries and transfer of AVIF and HEIF, as numbers of H.273."""
     at = data.find(b'colrnclx') if image.format in ('AVIF', 'HEIF') else -1
     if at < 0:
         return b''

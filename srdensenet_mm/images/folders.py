@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Which files are images, and where they lie in folders."""
+"""Finding image files in folders."""
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,13 +35,13 @@ _TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
 def why_no_image(path: Path) -> str | None:
-    """Whether a file is an image to take.
+    """Why a file is not used as an image.
 
-    Its ending decides; where that says nothing, the file's first bytes do.
+    Its ending decides. With an unknown ending, the file's first bytes decide.
 
     Returns:
-        str | None: None for an image. Else why it is passed over, or nothing
-        where it is no image at all.
+        str | None: None for an image. The reason for an image of an unsupported
+        format. An empty string for any other file.
     """
     ending = path.suffix.lower()
     if ending in EXTENSIONS:
@@ -65,11 +65,11 @@ def why_no_image(path: Path) -> str | None:
 
 
 def take_images(paths: Iterable[Path]) -> tuple[list[Path], dict[Path, str]]:
-    """Sort out which of some files are images.
+    """Select the images among files.
 
     Returns:
-        tuple[list[Path], dict[Path, str]]: The images, sorted, and why others
-        were passed over. Of files that are no images nothing is said.
+        tuple[list[Path], dict[Path, str]]: The images, sorted. And images of
+        unsupported formats with the reason. Other files are ignored.
     """
     taken, passed_over = [], {}
     for path in sorted(paths):
@@ -84,7 +84,7 @@ def take_images(paths: Iterable[Path]) -> tuple[list[Path], dict[Path, str]]:
 def walk_files(folder: str | Path, left_out: str | Path | None = None) -> Iterator[Path]:
     """The files in a folder and all folders below it.
 
-    Links to folders are followed; a folder met twice (a loop of links) is
+    Links to folders are followed. A folder found twice (a loop of links) is
     entered once. Hidden files and folders are left out.
 
     Args:

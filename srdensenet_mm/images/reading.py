@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Images for training and scoring: finding them in folders, and 8-bit RGB of them."""
+"""Images for training and scoring: finding them in folders, reading them as 8-bit RGB."""
 import functools
 import logging
 import os
@@ -17,16 +17,16 @@ from .folders import take_images, walk_files
 
 # By the number of channels.
 _TO_RGB = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
-# Images passed over that are named, of each folder; the others are counted.
+# Skipped images that are named, for each folder. The others are counted.
 _NAMED = 3
 
 
 def find_images(folders: str | Path | Sequence[str | Path]) -> list[Path]:
     """The images in folders and all folders below them, sorted within each.
 
-    Links to folders are followed; a folder met twice (a loop of links) is
-    entered once. Hidden files and folders are left out. Images of a format that
-    is not read are passed over, and the log says so.
+    Links to folders are followed. A folder found twice (a loop of links) is
+    entered once. Hidden files and folders are left out. Images of unsupported
+    formats are skipped, with a log line.
 
     Args:
         folders (str | Path | Sequence): One folder or several.

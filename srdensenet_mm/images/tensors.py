@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Between an image as OpenCV reads it and the tensors that networks read."""
+"""Converting images as OpenCV reads them to tensors, and back."""
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from srdensenet_mm.errors import UserError
 
 
 def as_image(image: np.ndarray) -> np.ndarray:
-    """Take an array for an image, or refuse it.
+    """Check that an array is an image, and give it the shape (H, W, C).
 
     Args:
         image (np.ndarray): uint8 or uint16, in any byte order and layout;
@@ -16,7 +16,7 @@ def as_image(image: np.ndarray) -> np.ndarray:
 
     Returns:
         np.ndarray: The same values, shape (H, W, C), in the machine's byte
-        order. A copy only where that is another one.
+        order. A copy only where the byte order changes.
 
     Raises:
         UserError: The array is empty, has another type or another shape.

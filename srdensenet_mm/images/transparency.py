@@ -1,10 +1,10 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Colours below transparent pixels, which nobody sees and programs leave as they like."""
+"""Colours of transparent pixels: nobody sees them, and programs write anything there."""
 import cv2
 import numpy as np
 
-# A pixel whose alpha is this many times less than the largest one near it hardly shows its colour
-# beside that one, but a network would spread it.
+# A pixel is hidden if its alpha is this many times smaller than the largest one near it. Its
+# colour is hardly visible, but a network would spread it.
 _SEEN = 8
 # Near: pixels to each side.
 _NEAR = 8
@@ -14,13 +14,13 @@ _ROWS = 256
 
 
 def fill_hidden(image: np.ndarray) -> np.ndarray:
-    """Give pixels that are not seen the colours of what is seen around them.
+    """Give hidden pixels the colours of the visible pixels around them.
 
-    A network reads colours without alpha. Black or anything else below transparent pixels
-    would be drawn into the rim of what is seen. Here these pixels get a mean of the visible
-    colours, weighted by alpha, the nearest that there are: a pyramid of means is made, and each
-    level is filled from the coarser one. Interpolation of colours that are multiplied by alpha
-    weighs them alike, but would show the network darkened rims.
+    A network reads colours without alpha. So the colours of transparent pixels
+    would spread into the rims of visible parts. Here, hidden pixels get a mean
+    of the nearest visible colours, weighted by alpha. For that, a pyramid of
+    means is made, and each level is filled from the coarser one. Multiplying
+    colours by alpha instead would show the network darkened rims.
 
     Args:
         image (np.ndarray): uint8 or uint16. Other shapes than BGRA (H, W, 4)

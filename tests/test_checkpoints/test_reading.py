@@ -128,7 +128,7 @@ def test_numbers_that_no_network_is_fed(file, numbers):
     runner_file(file, network, Config(dict(model=model)).pretty_text)
     # Its weights can be read, but no image can be given to it.
     assert 'unusable' in load_network_with_meta(file)[1]['normalization']
-    with pytest.raises(UserError, match='how the images of its network are normalized is not known'):
+    with pytest.raises(UserError, match='how the images of its network are normalized is not'):
         Upscaler(file)
 
 
