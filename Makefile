@@ -1,6 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 
-# Where the environment is, or is to be built.
+# The folder of the environment, which is built if it is missing.
 VENV ?= .venv
 # What goes on to pytest or to the demo: make test ARGS='-k colour -x'
 ARGS ?=

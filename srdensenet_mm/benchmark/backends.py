@@ -26,7 +26,7 @@ def check(backend: str, device: str | torch.device = 'cpu') -> None:
         device (str | torch.device): Where the benchmark runs.
 
     Raises:
-        UserError: The message has the choices, or what is to be installed.
+        UserError: The message has the choices, or the command that installs the package.
     """
     if backend not in choices():
         raise UserError(f'--backends {backend}: is not known, choose from {", ".join(choices())}')

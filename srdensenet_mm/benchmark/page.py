@@ -12,24 +12,24 @@ import numpy as np
 from srdensenet_mm.images.files import encode_png
 
 from .page_parts import SCRIPT, STYLE
-from .results import HIGH_RESOLUTION, Picture, Results
+from .results import HIGH_RESOLUTION, Results, UpscaledImage
 from .tables import Column, best_rows, columns, explain
 
 
-def to_html(results: Results, plot: bytes | None, pictures: bool = True) -> str:
+def to_html(results: Results, plot: bytes | None, with_images: bool = True) -> str:
     """The page: a sortable table, the plot, and the images under a before/after slider.
 
     Args:
         results (Results): What to show.
         plot (bytes, optional): A PNG.
-        pictures (bool): Whether the images go in; a data set of five makes
+        with_images (bool): Whether the images go in; a data set of five makes
             some megabytes.
 
     Returns:
         str: HTML that needs no other file or host.
     """
     title = f'Super-resolution x{results.scale}: quality, time and memory'
-    shown = [_picture_data(picture) for picture in results.pictures] if pictures else []
+    shown = [_image_data(upscaled) for upscaled in results.images] if with_images else []
     # "</script" would end the script element, and "<!--<script" keep it from ending.
     data = json.dumps(shown).replace('<', '\\u003c')
     return f"""<!DOCTYPE html>
@@ -145,13 +145,13 @@ def _plot(plot: bytes | None) -> str:
             '</section>')
 
 
-def _picture_data(picture: Picture) -> dict[str, object]:
-    height, width = picture.high_resolution.shape[:2]
-    versions = {name: dict(source=_png_uri(image), psnr=f'{picture.psnr[name]:.2f}')
-                for name, image in picture.predictions.items()}
-    versions[HIGH_RESOLUTION] = dict(source=_png_uri(picture.high_resolution), psnr=None)
+def _image_data(upscaled: UpscaledImage) -> dict[str, object]:
+    height, width = upscaled.high_resolution.shape[:2]
+    versions = {name: dict(source=_png_uri(image), psnr=f'{upscaled.psnr[name]:.2f}')
+                for name, image in upscaled.predictions.items()}
+    versions[HIGH_RESOLUTION] = dict(source=_png_uri(upscaled.high_resolution), psnr=None)
     # JavaScript has names that look like numbers first.
-    return dict(id=f'{picture.data_set}/{picture.name}', width=width, height=height,
+    return dict(id=f'{upscaled.data_set}/{upscaled.name}', width=width, height=height,
                 versions=versions, order=list(versions))
 
 

@@ -40,7 +40,7 @@ class Row:
 
 
 @dataclass
-class Picture:
+class UpscaledImage:
     """One image of a data set, as each entry with scores upscaled it.
 
     Attributes:
@@ -67,7 +67,7 @@ class Results:
         settings (dict): What was asked for and where it ran, for the record.
         data_sets (list[str]): Names in order.
         rows (list[Row]): Bicubic first.
-        pictures (list[Picture]): Of all data sets.
+        images (list[UpscaledImage]): The images of all data sets.
         files (list[str]): What was written of it.
     """
     scale: int
@@ -75,5 +75,5 @@ class Results:
     settings: dict[str, object]
     data_sets: list[str]
     rows: list[Row]
-    pictures: list[Picture]
+    images: list[UpscaledImage]
     files: list[str] = field(default_factory=list)

@@ -19,7 +19,7 @@ from .entries import BICUBIC, Entry, build, common_scale, parse_specs
 from .page import to_html
 from .peak_memory import MEMORY_RUNS, entry_peak, measure_cuda_peak
 from .plot import plot_psnr_over_time
-from .results import Picture, Results, Row
+from .results import Results, Row, UpscaledImage
 from .scoring import DataSet, Score, Scorer, check_folder, data_set_name, mean_metrics, to_image
 from .tables import to_csv, to_json, to_markdown
 from .timing import bicubic_call, time_interleaved, torch_call
@@ -35,7 +35,7 @@ def run_benchmark(models: Sequence[str],
                   threads: int | None = None,
                   device: str = 'cpu',
                   run_by: Sequence[str] = (backends.TORCH,),
-                  pictures: bool = True) -> Results:
+                  with_images: bool = True) -> Results:
     """Benchmark models and write all files.
 
     Args:
@@ -49,7 +49,7 @@ def run_benchmark(models: Sequence[str],
         device (str): ``cpu`` or a GPU.
         run_by (Sequence[str]): Backends for SRDenseNets, see
             :func:`.backends.choices`.
-        pictures (bool): Whether the page has the images.
+        with_images (bool): Whether the page has the images.
 
     Returns:
         Results: What the files say.
@@ -75,9 +75,9 @@ def run_benchmark(models: Sequence[str],
     steps = len(results.rows) * (runs + 2) + scored * sum(map(len, data_sets))
     with tqdm(total=steps, unit='run', dynamic_ncols=True) as bar:
         _measure_memory(results, entries, threads, device, bar)
-        _measure_scores(results, entries, data_sets, pictures, bar)
+        _measure_scores(results, entries, data_sets, with_images, bar)
         _measure_time(results, entries, runs, device, bar)
-    results.files = _write(results, Path(out), pictures)
+    results.files = _write(results, Path(out), with_images)
     return results
 
 
@@ -124,13 +124,13 @@ def _measure_memory(results: Results, entries: list[Entry], threads: int, device
 
 
 def _measure_scores(results: Results, entries: list[Entry], data_sets: list[DataSet],
-                    pictures: bool, bar: tqdm) -> None:
+                    with_images: bool, bar: tqdm) -> None:
     scorer = Scorer(results.scale)
     for data_set in data_sets:
         scores: dict[str, list[Score]] = {}
         for stem, pair in data_set:
-            picture = Picture(data_set.name, stem,
-                              to_image(pair['data_samples'].gt_img.flip(0)))
+            upscaled = UpscaledImage(
+                data_set.name, stem, to_image(pair['data_samples'].gt_img.flip(0)))
             for row, entry in zip(results.rows, [None, *entries], strict=True):
                 if entry is not None and not row.checkpoint:
                     continue
@@ -140,11 +140,11 @@ def _measure_scores(results: Results, entries: list[Entry], data_sets: list[Data
                 else:
                     score = scorer.score_model(entry, pair)
                 scores.setdefault(row.name, []).append(score)
-                picture.psnr[row.name] = score.metrics['PSNR-Y']
-                if pictures:
-                    picture.predictions[row.name] = score.prediction
+                upscaled.psnr[row.name] = score.metrics['PSNR-Y']
+                if with_images:
+                    upscaled.predictions[row.name] = score.prediction
                 bar.update()
-            results.pictures.append(picture)
+            results.images.append(upscaled)
         for row in results.rows:
             if row.name in scores:
                 row.scores[data_set.name] = mean_metrics(scores[row.name])
@@ -178,12 +178,12 @@ def _settings(device: str, threads: int, runs: int) -> dict[str, object]:
         srdensenet_mm=__version__)
 
 
-def _write(results: Results, out: Path, pictures: bool) -> list[str]:
+def _write(results: Results, out: Path, with_images: bool) -> list[str]:
     """Write the files; one that there is nothing for, of an earlier run, goes."""
     plot = plot_psnr_over_time(results) if results.data_sets else None
     contents = dict(zip(FILES, (
         to_csv(results), to_json(results), to_markdown(results), plot,
-        to_html(results, plot, pictures)), strict=True))
+        to_html(results, plot, with_images)), strict=True))
     for name, content in contents.items():
         if content is None:
             (out / name).unlink(missing_ok=True)

@@ -101,8 +101,8 @@ def to_json(results: Results) -> str:
         timed_size=dict(height=results.size[0], width=results.size[1]),
         settings=results.settings,
         rows=[dict(asdict(row), median_seconds=row.median_seconds) for row in results.rows],
-        pictures=[dict(data_set=picture.data_set, name=picture.name, psnr_y=picture.psnr)
-                  for picture in results.pictures])
+        pictures=[dict(data_set=upscaled.data_set, name=upscaled.name, psnr_y=upscaled.psnr)
+                  for upscaled in results.images])
     return json.dumps(_without_infinities(content), indent=2) + '\n'
 
 

@@ -30,11 +30,11 @@ def test_parts_keep_what_rounding_the_image_would_lose(channels):
         bottleneck_channels=8).eval()
     model = to_onnx(net)
     split = split_input(model)
-    picture = torch.rand(2, channels, 9, 12)
-    exact = run(model, picture)
-    assert_same_sums(run(split, in_parts(picture)), exact, terms(net))
-    lost = (run(model, rounded(picture)) - exact).abs().max()
-    kept = (run(split, rounded(in_parts(picture))) - exact).abs().max()
+    image = torch.rand(2, channels, 9, 12)
+    exact = run(model, image)
+    assert_same_sums(run(split, in_parts(image)), exact, terms(net))
+    lost = (run(model, rounded(image)) - exact).abs().max()
+    kept = (run(split, rounded(in_parts(image))) - exact).abs().max()
     assert 0 < kept < lost / 100
 
 
@@ -51,9 +51,9 @@ def test_two_convolutions_may_read_the_image():
 
     two = Two().eval()
     model = to_onnx(two)
-    picture = torch.rand(1, 1, 6, 5)
+    image = torch.rand(1, 1, 6, 5)
     assert_same_sums(
-        run(split_input(model), in_parts(picture)), run(model, picture), terms(two))
+        run(split_input(model), in_parts(image)), run(model, image), terms(two))
 
 
 class Twice(nn.Module):
@@ -85,7 +85,7 @@ def test_what_cannot_be_split(net):
 
 
 def test_parts_add_up():
-    picture = torch.rand(1, 2, 4, 4)
-    parts = in_parts(picture)
-    assert torch.equal(parts[:, :2] + parts[:, 2:], picture)
-    assert (rounded(parts).unflatten(1, (2, 2)).sum(1) - picture).abs().max() <= 2**-17
+    image = torch.rand(1, 2, 4, 4)
+    parts = in_parts(image)
+    assert torch.equal(parts[:, :2] + parts[:, 2:], image)
+    assert (rounded(parts).unflatten(1, (2, 2)).sum(1) - image).abs().max() <= 2**-17

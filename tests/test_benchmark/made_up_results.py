@@ -2,7 +2,7 @@
 """Results as a benchmark makes them, with numbers and images that a test knows."""
 import numpy as np
 
-from srdensenet_mm.benchmark.results import Picture, Results, Row
+from srdensenet_mm.benchmark.results import Results, Row, UpscaledImage
 from srdensenet_mm.benchmark.scoring import METRICS
 
 # BGR colours of the images, each model's own.
@@ -24,11 +24,12 @@ def made_up_results(names=('baby', 'bird')):
         Row('edsr <b>', 'mmagic::edsr.py', None, 'torch', 1_517_571, 114 * 10**9,
             [0.31, 0.30, 0.32], 200 * 2**20, {}),
     ]
-    pictures = [
-        Picture('Set5', name, flat(COLOURS['HR']),
-                {key: flat(COLOURS[key]) for key in ('bicubic', 'srdensenet')},
-                dict(bicubic=28.4 + i, srdensenet=31.25 + i)) for i, name in enumerate(names)]
+    images = [
+        UpscaledImage(
+            'Set5', name, flat(COLOURS['HR']),
+            {key: flat(COLOURS[key]) for key in ('bicubic', 'srdensenet')},
+            dict(bicubic=28.4 + i, srdensenet=31.25 + i)) for i, name in enumerate(names)]
     settings = dict(processor='a <CPU>', device='cpu', threads=2, runs=3, memory_runs=3,
                     memory_of='each in a process of its own', python='3.11.7', torch='2.11.0',
                     srdensenet_mm='0.0.0')
-    return Results(4, (128, 160), settings, ['Set5'], rows, pictures)
+    return Results(4, (128, 160), settings, ['Set5'], rows, images)

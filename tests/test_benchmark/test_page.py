@@ -12,9 +12,9 @@ needs_chromium = pytest.mark.skipif(
     find_chromium() is None, reason='no Chromium here (Debian: apt-get install chromium)')
 
 
-def _write(folder, results, pictures=True):
+def _write(folder, results, with_images=True):
     path = folder / 'index.html'
-    path.write_text(to_html(results, plot_psnr_over_time(results), pictures), encoding='utf-8')
+    path.write_text(to_html(results, plot_psnr_over_time(results), with_images), encoding='utf-8')
     return path.as_uri()
 
 
@@ -130,7 +130,7 @@ def test_nothing_overflows_at_any_width(browser, width):
 
 @needs_chromium
 def test_without_images_the_table_still_sorts(tmp_path):
-    url = _write(tmp_path, made_up_results(), pictures=False)
+    url = _write(tmp_path, made_up_results(), with_images=False)
     with Browser(url, tmp_path / 'profile') as browser:
         assert browser.evaluate("document.getElementById('comparison')") is None
         browser.click('#table thead tr:last-child th:nth-child(4) button')
@@ -142,8 +142,8 @@ def test_without_images_the_table_still_sorts(tmp_path):
 def test_names_that_a_page_could_trip_over(tmp_path):
     results = made_up_results()
     renamed = dict(srdensenet='4', bicubic='e<!--<script>x')
-    for picture in results.pictures:
-        for part in (picture.predictions, picture.psnr):
+    for upscaled in results.images:
+        for part in (upscaled.predictions, upscaled.psnr):
             for old in ('bicubic', 'srdensenet'):
                 part[renamed[old]] = part.pop(old)
     with Browser(_write(tmp_path, results), tmp_path / 'profile') as browser:

@@ -77,7 +77,7 @@ def test_the_best_of_a_column_is_by_what_is_shown():
 
 def test_json_has_every_run_and_image_and_no_infinity():
     results = made_up_results()
-    results.pictures[0].psnr['srdensenet'] = math.inf
+    results.images[0].psnr['srdensenet'] = math.inf
 
     def refuse(name):
         raise AssertionError(f'{name} is not JSON')

@@ -143,14 +143,14 @@ def test_fp16(make_checkpoint, tmp_path, colour):
 @pytest.mark.parametrize('kwargs', [dict(), dict(deconv_kernel=3, upscale_factor=2)], ids=str)
 def test_int8(make_checkpoint, tmp_path, pictures, kwargs):
     checkpoint = make_checkpoint(**kwargs)
-    full, quantised = tmp_path / 'full.onnx', tmp_path / 'int8.onnx'
+    full, quantized = tmp_path / 'full.onnx', tmp_path / 'int8.onnx'
     export_checkpoint(checkpoint, full)
-    report = export_checkpoint(checkpoint, quantised, dtype='int8', pictures=[pictures])
-    picture = cv2.imread(str(pictures / '1.png'))[None, None, :, :, 1].astype(np.float32) / 255
-    error = np.square(run(quantised, picture) - run(full, picture)).mean()
+    report = export_checkpoint(checkpoint, quantized, dtype='int8', pictures=[pictures])
+    image = cv2.imread(str(pictures / '1.png'))[None, None, :, :, 1].astype(np.float32) / 255
+    error = np.square(run(quantized, image) - run(full, image)).mean()
     assert 0 < error < 1e-4
     assert report.loss <= exporting.MAX_LOSS
-    model = onnx.load(str(quantised))
+    model = onnx.load(str(quantized))
     kinds = {item.name: item.data_type for item in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
     inputs = [node.input[1] for node in model.graph.node
