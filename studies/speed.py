@@ -142,14 +142,21 @@ def _time_with_gemm(parts, calls, runs, title):
 def _row(name: str, seconds: Mapping[str, list[float]], work: float, rates: Mapping[str, float],
          reference: str, **more) -> dict:
     taken = median(seconds[name])
+    # torch multiplies no int8 matrices on a CPU, so their rate is not known.
+    rate = rates.get(name.rpartition(' ')[2])
     return dict(
         name=name,
         median_seconds=taken,
         times_as_fast=median(a / b for a, b in zip(seconds[reference], seconds[name], strict=True)),
         gflop_per_second=work / taken,
-        share_of_gemm_rate=work / taken / rates[name.rpartition(' ')[2]],
+        share_of_gemm_rate=rate and work / taken / rate,
         seconds=seconds[name],
         **more)
+
+
+def _share(row: Mapping) -> str:
+    share = row['share_of_gemm_rate']
+    return '' if share is None else f'{share:.0%}'
 
 
 def _memory(parts, size: tuple[int, int], args) -> list[dict]:
@@ -199,7 +206,7 @@ def to_markdown(result: dict) -> str:
             apart = row['largest_difference']
             lines.append(f'| {row["name"]} | {row["median_seconds"] * 1e3:.0f} | '
                          f'{row["times_as_fast"]:.2f} | {row["gflop_per_second"]:.0f} | '
-                         f'{row["share_of_gemm_rate"]:.0%} | '
+                         f'{_share(row)} | '
                          f'{"-" if apart is None else f"{apart:.1e}"} |')
         lines += [f'\nNot measured: {name}: {reason}.' for name, reason in
                   part['not_measured'].items()] + ['']
@@ -213,7 +220,7 @@ def to_markdown(result: dict) -> str:
             '| --- | ---: | ---: | ---: | ---: |']
         lines += [f'| {row["name"]} | {row["median_seconds"] * 1e3:.0f} | '
                   f'{row["times_as_fast"]:.2f} | {row["gflop_per_second"]:.0f} | '
-                  f'{row["share_of_gemm_rate"]:.0%} |' for row in part['rows']] + ['']
+                  f'{_share(row)} |' for row in part['rows']] + ['']
     if 'quality' in result:
         first = next(iter(result['quality'].values()))
         lines += ['PSNR on Y, Set5:', '', '| | PSNR (dB) | above fp32 (dB) |',
