@@ -2,7 +2,7 @@
 
 # The folder of the environment, which is built if it is missing.
 VENV ?= .venv
-# What goes on to pytest or to the demo: make test ARGS='-k colour -x'
+# Arguments for pytest or the demo: make test ARGS='-k colour -x'
 ARGS ?=
 
 PY := $(VENV)/bin/python
@@ -13,7 +13,7 @@ help: ## this list
 	@echo 'make TARGET [VENV=.venv] [ARGS=...] [PYTHON=python3.11] [MMCV_OPS=1] [MAX_JOBS=n]'
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10 | sed 's/^/    /'
 
-env: ## build the environment, or finish or renew it; nothing where it is ready
+env: ## build the environment, or finish or renew it
 	@PYTHON='$(PYTHON)' MMCV_OPS='$(MMCV_OPS)' requirements/make_env.sh '$(VENV)'
 
 test: lint ## ruff, then the tests on all cores; ARGS go to pytest

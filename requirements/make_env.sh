@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 #
-# Builds the environment of the project from nothing, finishes one that was
-# interrupted, renews one whose requirements have changed; says so and stops
-# where one is ready.
+# Builds the project's environment. Finishes one that was interrupted, and
+# renews one whose requirements have changed. Does nothing where one is ready.
 #
-#   requirements/make_env.sh [VENV]       VENV: where to, by default .venv
+#   requirements/make_env.sh [VENV]       VENV: its folder, by default .venv
 #
 #   PYTHON     the interpreter to build from (3.10 to 3.12); by default the
 #              first of python3.11, python3.12, python3.10, python3 that works
@@ -15,7 +14,7 @@
 #   MAX_JOBS   compilers at a time for mmcv; by default what cores and memory allow
 #
 # The order of the steps matters: mmcv compiles its ops only where it finds
-# torch, and pip keeps a wheel without them as readily as one with them.
+# torch, and pip also caches a wheel without them.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -64,7 +63,7 @@ sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.
 
 find_python() {  # sets $python
     local candidate missing complaint=
-    # A name may exist and still not run, as pyenv's shims do.
+    # A command may exist and still not run, such as pyenv's shims.
     for candidate in ${PYTHON:-python3.11 python3.12 python3.10 python3}; do
         fits "$candidate" || continue
         missing=$(lacks "$candidate")
@@ -160,7 +159,7 @@ check_wish() {  # PYTHON only counts for a new environment
 
 child=
 stop_child() {
-    # The whole group: pip's compilers would go on without it.
+    # The whole group, or pip's compilers would go on.
     [[ -z $child ]] || kill -TERM -- "-$child" 2>/dev/null || true
 }
 trap stop_child EXIT
@@ -228,7 +227,7 @@ make_venv() {
     find_python
     check_space
     echo "      from $(command -v "$python"), Python $(version_of "$python")"
-    # Not --clear, which would take the lock and the log away.
+    # Not --clear, which would remove the lock and the log.
     rm -rf "${venv:?}"/{bin,include,lib,lib64,share,pyvenv.cfg}
     run "$python" -m venv "$venv"
 }

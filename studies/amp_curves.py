@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Whether training in bf16 reaches the loss that fp32 reaches: two curves.
+"""Compare the losses of training in bf16 and in fp32: two curves.
 
 The default network is trained in fp32 and in bf16 (AutocastOptimWrapper), from
 the same initial weights, on the same batches, taking turns. How far two
@@ -26,7 +26,7 @@ from srdensenet_mm.errors import UserError, run_tool  # noqa: E402
 
 FP32, BF16, AGAIN = 'fp32', 'bf16', 'fp32, weights off by 1e-6'
 WARM_UP = 50
-# What part of a training is its end.
+# The part of a training that counts as its end.
 TAIL = 0.25
 
 
@@ -34,7 +34,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--data', nargs='+', metavar='FOLDER',
-        help='HR images (default: ../shared/data/train, or else tests/data/Set5/HR)')
+        help='HR images (default: data/train, or else tests/data/Set5/HR)')
     parser.add_argument('--iters', type=int, default=250, help='iterations (default: 250)')
     parser.add_argument('--batch', type=int, default=8, help='patches in a batch (default: 8)')
     parser.add_argument('--patch', type=int, default=96, help='their HR side (default: 96)')
@@ -48,8 +48,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def find_data(folders: Sequence[str] | None) -> list[str]:
     if folders:
         return list(folders)
-    shared = ROOT.parent / 'shared/data/train'
-    return [str(shared if shared.is_dir() else ROOT / 'tests/data/Set5/HR')]
+    images = ROOT / 'data/train'
+    return [str(images if images.is_dir() else ROOT / 'tests/data/Set5/HR')]
 
 
 def luma(images: Sequence[np.ndarray]):

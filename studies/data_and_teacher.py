@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Which images to train on, and whether a teacher helps: a table at equal steps.
+"""Compare training images, with and without a teacher: a table at equal steps.
 
 Each cell is the default network, trained from nothing as
 configs/srdensenet_x4_short.py says, on one set of images against one target:
@@ -49,7 +49,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def parse_images(texts: Sequence[str] | None) -> dict[str, list[str]]:
-    """Of each set's name, its folders."""
+    """Set's name -> its folders."""
     found = {}
     for text in texts or ():
         name, _, folders = text.partition('=')

@@ -1,11 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What a network's first weights do to its maps: short trainings from nothing, side by side.
+"""Effects of a network's initial weights on its maps, in short trainings.
 
 Each trial trains the default network for some hundred iterations (warm-up,
-then a linear decay to zero) from one kind of first weights: ``carry`` are the
-network's own, which carry the image through, ``he`` are He-normal alone. Then
-it tells PSNR on Set5 and, for the first convolution and each block, the share
-of maps that are zero everywhere on Set5 and the deviation of all of them.
+then a linear decay to zero) from one kind of initial weights. ``carry`` are the
+network's own, which carry the image through it. ``he`` are He-normal alone. The
+table shows PSNR on Set5. For the first convolution and each block, it shows the
+share of maps that are zero everywhere on Set5, and the deviation of all maps.
 
     python studies/initialization.py muon=1e-3 adam=1e-3 --start carry he --bias-rate 0.1
 """
@@ -34,12 +34,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--level', nargs='+', choices=('all', 'hl', 'h'), default=['all'],
                         help='feature level (default: all)')
     parser.add_argument('--bias-rate', nargs='+', type=float, default=[0.1], metavar='FACTOR',
-                        help="learning rate of biases, in parts of the others' (default: 0.1)")
+                        help="learning rate of biases, relative to the others' (default: 0.1)")
     parser.add_argument('--warm-up', nargs='+', type=int, default=[60], metavar='ITERS',
                         help='iterations (default: 60)')
     parser.add_argument(
         '--data', nargs='+', metavar='FOLDER',
-        help='HR images (default: ../shared/data/train, or else tests/data/Set5/HR)')
+        help='HR images (default: data/train, or else tests/data/Set5/HR)')
     parser.add_argument('--iters', type=int, default=600, help='iterations (default: 600)')
     parser.add_argument('--batch', type=int, default=8, help='patches in a batch (default: 8)')
     parser.add_argument('--small', action='store_true', help='a small network, for a quick look')

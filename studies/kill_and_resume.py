@@ -1,11 +1,11 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Kill a training again and again, and compare it with one that was left alone.
+"""Kill a training again and again, and compare it with an undisturbed one.
 
-Every life ends with SIGKILL to the process and its data-loader workers: at a
-random moment of training, while a checkpoint is being written, while it
-validates, or while it starts and resumes. Then losses, files of each batch,
-final weights, their averages, optimizer, schedulers and the best checkpoint
-are compared, bit by bit.
+Each run ends with SIGKILL to the process and its data-loader workers: at a
+random moment of training, while a checkpoint is written, during a validation,
+or while the run starts and resumes. In the end, losses, files of each batch,
+final weights, their averages, optimizer, schedulers and the best checkpoint are
+compared, bit by bit.
 
     python studies/kill_and_resume.py --kills 40 --out kill_and_resume.json
 """
@@ -31,7 +31,7 @@ from srdensenet_mm.engine.running import load_config, train  # noqa: E402
 from srdensenet_mm.errors import run_tool  # noqa: E402
 
 MOMENTS = ('training', 'saving', 'validating', 'starting')
-# Checkpoints carry this much more, so that writing one takes a while.
+# Checkpoints hold this much more, so that writing one takes some time.
 BALLAST_MIB = 24
 
 
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def start(config: Path) -> int:
-    """Run or resume the training in a child; imports are inherited, memory is not shared."""
+    """Run or resume the training in a forked child, which inherits the imports."""
     return fork(
         lambda: train(load_config(str(config), str(config.parent / 'work')), resume=True),
         config.parent / 'log.txt')
@@ -58,7 +58,7 @@ def wait_for(moment: str, folder: Path, process: int, dice: random.Random) -> bo
     before = number_of_lines(losses)
     (folder / 'validating').unlink(missing_ok=True)
     iterations = dice.randint(1, 25) if moment == 'training' else 1
-    # Of an iteration, a save or a validation, any part.
+    # At a random time within an iteration, a save or a validation.
     delay = dice.uniform(0, 0.5 if moment == 'starting' else 0.04)
     deadline = None
     while True:
@@ -103,7 +103,7 @@ def flat(value, name=''):
 
 
 def differences(first: Path, second: Path) -> list:
-    """Names of what is not the same, bit by bit, in two checkpoints' states."""
+    """Names of the values that differ, bit by bit, between two checkpoints' states."""
     found = []
     states = []
     for path in (first, second):

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Optimizers beside each other: the same network, weights, batches and schedule.
+"""Compare optimizers: the same network, initial weights, batches and schedule.
 
 Each trains a new default network for some hundred iterations (warm-up, then
 a linear decay to zero) in bf16 where the CPU computes in it. Compared
@@ -32,7 +32,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('optimizers', nargs='+', metavar='NAME=RATE', help='adam or muon')
     parser.add_argument(
         '--data', nargs='+', metavar='FOLDER',
-        help='HR images (default: ../shared/data/train, or else tests/data/Set5/HR)')
+        help='HR images (default: data/train, or else tests/data/Set5/HR)')
     parser.add_argument('--iters', type=int, default=300, help='iterations (default: 300)')
     parser.add_argument('--batch', type=int, default=8, help='patches in a batch (default: 8)')
     parser.add_argument('--small', action='store_true', help='a small network, for a quick look')

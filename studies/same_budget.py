@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Networks beside each other, trained on the same patches for as many iterations.
+"""Compare networks that are trained on the same patches for as many iterations.
 
 An entry is NAME=CONFIG: the network, loss and colours of a recipe, ours or
 MMagic's, trained as configs/srdensenet_x4_short.py says. With ``@own`` behind
@@ -41,7 +41,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def parse_entries(texts: Sequence[str]) -> dict[str, tuple[str, bool]]:
-    """Of each name, the config and whether its own optimizer is kept."""
+    """Name -> the config, and whether its own optimizer is kept."""
     found = {}
     for text in texts:
         name, _, config = text.partition('=')
@@ -74,7 +74,7 @@ def training_of(config: str, own: bool, iters: int, batch: int, work_dir: Path):
 
 
 def claim(folder: Path, **training) -> None:
-    """Note what training a folder is for, before it begins: what is resumed must be the same."""
+    """Record the settings of a folder's training, which must be the same when it is resumed."""
     for name in ('training.json', 'scores.json'):
         found = read(folder / name)
         if found and any(found[key] != value for key, value in training.items()):
@@ -83,7 +83,7 @@ def claim(folder: Path, **training) -> None:
 
 
 def read(file: Path) -> dict:
-    """What a JSON file holds; nothing where there is none."""
+    """The content of a JSON file; empty where it is missing."""
     return json.loads(file.read_text()) if file.is_file() else {}
 
 
@@ -95,7 +95,7 @@ def write(file: Path, content: dict) -> None:
 
 
 def run(config: str, own: bool, iters: int, batch: int, work_dir: Path) -> dict:
-    """Train an entry, or finish it; its size, seconds an iteration and scores."""
+    """Train an entry, or finish it. Returns its size, seconds per iteration and scores."""
     cfg = training_of(config, own, iters, batch, work_dir)
     runner, scores = train_and_score(
         cfg, training_of(config, own, iters, batch, work_dir / 'test'))

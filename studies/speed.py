@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""How fast and how lean the network is, beside its plain form, all measured in one run.
+"""Measure time and memory of the network and of its plain form, in one run.
 
 The plain form is the network as its description reads and as other
 implementations have it: concatenations, contiguous tensors, each convolution
@@ -56,7 +56,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> dict:
-    """All that was asked for, as it goes into the JSON file."""
+    """All requested measurements, as in the JSON file."""
     import speed_parts as parts
     import torch
     from tqdm import tqdm
@@ -175,7 +175,7 @@ def _memory(parts, size: tuple[int, int], args) -> list[dict]:
     if args.max_memory:
         jobs[f'ours, fp32, at most {args.max_memory:g} GiB'] = (
             'ours_peak', dict(max_memory=args.max_memory, compare=True))
-    # The plain form would need 16 times as much for the large size.
+    # For the large size, the plain form would need 16 times as much.
     if small and not args.no_plain_memory:
         jobs['plain form, fp32'] = 'plain_peak', {}
     rows = []
@@ -184,7 +184,7 @@ def _memory(parts, size: tuple[int, int], args) -> list[dict]:
         try:
             found = run_fresh(f'{PARTS}:{function}', {**asked, **more}, asked['threads'])
         except RuntimeError as error:
-            # A process that the kernel ends for lack of memory leaves no other message.
+            # A process that the kernel kills for lack of memory leaves no other message.
             found = dict(failed=str(error).strip().splitlines()[-1])
         rows.append(dict(name=name, lr_width=size[1], lr_height=size[0], **found))
     return rows

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What speed.py measures: the network and its plain form, side by side."""
+"""The measurements of speed.py: the network and its plain form."""
 import copy
 import gc
 import sys
@@ -32,7 +32,7 @@ from srdensenet_mm.models.fused import computing  # noqa: E402
 
 SET5 = ROOT / 'tests/data/Set5/HR'
 PLAIN = 'plain form, fp32'
-# Name -> backend and type of what the forward pass is timed with.
+# Name -> backend and type with which the forward pass is timed.
 FORMS = {
     'ours, fp32': ('torch', 'fp32'),
     'ours, bf16': ('torch', 'bf16'),
@@ -41,16 +41,16 @@ FORMS = {
     'ours, OpenVINO bf16': ('openvino', 'bf16'),
     'ours, OpenVINO int8': ('openvino', 'int8'),
 }
-# What torch computes in here; it would emulate bf16 elsewhere, many times slower.
+# The types that torch computes in here. It would emulate bf16 on other CPUs, many times slower.
 DTYPES = ('fp32', 'bf16') if cpu_has_bf16() else ('fp32', )
 GEMM = {f'matrix product, {dtype}': dict(fp32=torch.float32, bf16=torch.bfloat16)[dtype]
         for dtype in DTYPES}
-# Sides of the matrices: large enough for the rate not to grow any more.
+# Sides of the matrices: large enough that the rate no longer grows.
 GEMM_SIZE = 2048
 
 
 class PlainForm(nn.Module):
-    """A network computed as its forward reads."""
+    """A network computed by its plain forward."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -112,7 +112,7 @@ def gflop_of_step(network: nn.Module, batch: int, patch: int) -> float:
 
 
 def gemm_calls() -> dict[str, Callable[[], object]]:
-    """Products of square matrices, the limit to what convolutions can reach."""
+    """Products of square matrices, the upper limit for convolutions."""
     calls = {}
     for name, dtype in GEMM.items():
         a, b = (torch.rand(GEMM_SIZE, GEMM_SIZE).to(dtype) for _ in range(2))
@@ -122,7 +122,7 @@ def gemm_calls() -> dict[str, Callable[[], object]]:
 
 def forward_calls(network: nn.Module, plain: nn.Module,
                   size: tuple[int, int]) -> tuple[dict[str, Callable], dict[str, str]]:
-    """What upscales the same luma image, and why what is missing is missing."""
+    """The calls that upscale the same luma image, and the reasons for missing ones."""
     x = luma(image(*size))
 
     @torch.no_grad()
@@ -189,7 +189,7 @@ def patches(batch: int, patch: int, scale: int) -> tuple[Tensor, Tensor]:
 def quality(network: nn.Module,
             on_image: Callable[[], object] | None = None,
             names: Iterable[str] = tuple(FORMS)) -> dict[str, float]:
-    """PSNR on Y over Set5 by the field's protocol, for each named form that can be had."""
+    """PSNR on Y over Set5 by the field's protocol, for each available form."""
     from mmagic.evaluation.metrics import psnr
     upscalers = {}
     for name in names:

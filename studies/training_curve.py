@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""One log and one curve of a training that ran in phases and resumed runs.
+"""Make one log and one curve of a training with phases and resumed runs.
 
     python studies/training_curve.py work_dirs/srdensenet_x4 work_dirs/further \
         --out checkpoints/srdensenet_x4
@@ -58,7 +58,7 @@ def read_phase(text: str) -> list[dict]:
         for line in file.read_text(encoding='utf-8').splitlines():
             entry = json.loads(line)
             validation = 'PSNR' in entry
-            # By MMEngine's default, validations count epochs, of which there is none.
+            # By MMEngine's default, validations count epochs, and there are none.
             trained = steps * entry['step'] or trained
             kept = {key: entry[key] for key in KEPT if key in entry}
             if kept:  # not what other hooks write, such as the shares of dead maps
@@ -106,7 +106,7 @@ def draw(entries: Sequence[dict], path: Path) -> None:
     best = max(scores, key=lambda score: score[1])
     axes.annotate(f'{best[1]:.2f} dB', best, textcoords='offset points', xytext=(-8, 8),
                   ha='right', color='#d1480b')
-    # The first validations of an average that still holds the initial weights say nothing.
+    # The first validations are meaningless: the average still contains the initial weights.
     lowest = max(best[1] - 2.5, min(score[1] for score in scores))
     axes.set_ylim(lowest, best[1] + 0.1 * max(best[1] - lowest, 0.1))
     axes.set_xlabel('iteration')

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What runs a network in a benchmark, and in which type: ``torch``, ``openvino:bf16``, ..."""
+"""The backends of a benchmark, with their types: ``torch``, ``openvino:bf16``, ..."""
 import torch
 from torch import Tensor, nn
 
@@ -13,13 +13,13 @@ TORCH = 'torch'
 
 
 def choices() -> list[str]:
-    """All backends, each with the types that it computes in; fp32 goes without saying."""
+    """All backends with their types. Without a type, it is fp32."""
     return [name if dtype == 'fp32' else f'{name}:{dtype}'
             for name, dtypes in DTYPES.items() for dtype in dtypes]
 
 
 def check(backend: str, device: str | torch.device = 'cpu') -> None:
-    """Refuse a backend that is not known, or not for this device or CPU.
+    """Refuse a backend that is unknown, or does not work on this device or CPU.
 
     Args:
         backend (str): One of :func:`choices`.
@@ -48,12 +48,11 @@ def wrap(network: nn.Module, backend: str) -> nn.Module:
 
     Args:
         network (nn.Module): (N, C, H, W) -> (N, C', s*H, s*W), float32, in
-            eval mode. It is copied; torch computes on the device that it is on.
+            eval mode. It is copied. torch computes on its device.
         backend (str): One of :func:`choices`.
 
     Returns:
-        nn.Module: Takes and gives float32 tensors; without parameters, and
-        without gradients.
+        nn.Module: Takes and returns float32 tensors. It has no gradients.
 
     Raises:
         UserError: The backend's package is missing, the CPU lacks the

@@ -117,7 +117,7 @@ def _table(results: Results) -> str:
 
 
 def _breakable(name: str) -> str:
-    """A name that a narrow column may break where a reader would."""
+    """A name that a narrow column may break at its separators."""
     return re.sub('([_-])', r'\1<wbr>', escape(name))
 
 
@@ -150,7 +150,7 @@ def _image_data(upscaled: UpscaledImage) -> dict[str, object]:
     versions = {name: dict(source=_png_uri(image), psnr=f'{upscaled.psnr[name]:.2f}')
                 for name, image in upscaled.predictions.items()}
     versions[HIGH_RESOLUTION] = dict(source=_png_uri(upscaled.high_resolution), psnr=None)
-    # JavaScript has names that look like numbers first.
+    # JavaScript sorts keys that look like numbers first, so the order is kept beside them.
     return dict(id=f'{upscaled.data_set}/{upscaled.name}', width=width, height=height,
                 versions=versions, order=list(versions))
 

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""The whole benchmark: what tools/benchmark.py calls."""
+"""Running a whole benchmark, for tools/benchmark.py."""
 import os
 import platform
 from collections.abc import Sequence
@@ -179,7 +179,7 @@ def _settings(device: str, threads: int, runs: int) -> dict[str, object]:
 
 
 def _write(results: Results, out: Path, with_images: bool) -> list[str]:
-    """Write the files; one that there is nothing for, of an earlier run, goes."""
+    """Write the files, and remove older ones that this run has no content for."""
     plot = plot_psnr_over_time(results) if results.data_sets else None
     contents = dict(zip(FILES, (
         to_csv(results), to_json(results), to_markdown(results), plot,

@@ -19,7 +19,7 @@ from srdensenet_mm.images.reading import find_images
 
 from .entries import Entry
 
-# What is reported for a data set, in the order of the table's columns.
+# The metrics of a data set, in the order of the table's columns.
 METRICS = ('PSNR-Y', 'SSIM-Y', 'PSNR-RGB', 'SSIM-RGB')
 
 
@@ -36,7 +36,7 @@ class Score:
 
 
 class DataSet:
-    """A test set as tools/prepare_dataset.py lays it out.
+    """A test set in the layout of tools/prepare_dataset.py.
 
     Args:
         folder (str | Path): Holds ``GTmod12`` (``GTmod8`` for x8) and

@@ -34,7 +34,7 @@ class Column:
     raw: Callable[[Row], float | None]
 
     def text(self, row: Row) -> str:
-        """The value as people read it, ``-`` where there is none."""
+        """The value as text, ``-`` where there is none."""
         value = self.value(row)
         return '-' if value is None else f'{value:,.{self.digits}f}'
 
@@ -70,9 +70,9 @@ def columns(results: Results) -> list[Column]:
 
 
 def best_rows(column: Column, rows: list[Row]) -> list[Row]:
-    """The rows whose shown value is the column's best, bicubic aside.
+    """The rows with the column's best shown value, except bicubic.
 
-    None are where there is nothing to compare.
+    Empty where there is nothing to compare.
     """
     rows = [row for row in rows if (row.config or row.checkpoint) and column.value(row) is not None]
     if len(rows) < 2:
@@ -95,7 +95,7 @@ def to_csv(results: Results) -> str:
 
 
 def to_json(results: Results) -> str:
-    """Everything, single runs and images included."""
+    """All results, with single runs and images."""
     content = dict(
         scale=results.scale,
         timed_size=dict(height=results.size[0], width=results.size[1]),
@@ -116,7 +116,7 @@ def _without_infinities(value):
 
 
 def to_markdown(results: Results) -> str:
-    """A table for a README, the best of each column in bold, and what was measured."""
+    """A table for a README with the best of each column in bold, and its explanation."""
     shown = columns(results)
     titles = (_escaped(f'{column.group} {column.title}'.strip()) for column in shown)
     lines = ['| ' + ' | '.join(['Model', *titles]) + ' |',
@@ -130,7 +130,7 @@ def to_markdown(results: Results) -> str:
 
 
 def _escaped(name: str) -> str:
-    """A name as Markdown shows it as it is, in a cell of a table."""
+    """A name escaped for a cell of a Markdown table."""
     return re.sub(r'([\\`*|<\[])', r'\\\1', name)
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Timing calls against one another on a machine that has other things to do."""
+"""Timing calls fairly on a machine that also runs other programs."""
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,15 +17,16 @@ def time_interleaved(calls: Mapping[str, Callable[[], object]],
                      on_call: Callable[[str], object] | None = None) -> dict[str, list[float]]:
     """Time several calls in rounds, each once a round.
 
-    What slows the machine down for a while slows all of them alike. The order
-    turns from round to round, so that none always follows the same other.
+    If the machine is slow for some time, all calls are slowed equally. The order
+    rotates from round to round, so no call always runs at the same place.
 
     Args:
-        calls (Mapping[str, Callable]): What to time, by name.
+        calls (Mapping[str, Callable]): Name -> the call to time.
         runs (int): Rounds. One more before them warms up and does not count.
         device (str | torch.device): Where the calls compute; CUDA's own clock
             is read for a GPU.
-        on_call (Callable, optional): Told each name after its call, warm-up included.
+        on_call (Callable, optional): Called with each name after its call, also
+            in the warm-up.
 
     Returns:
         dict[str, list[float]]: Seconds, round by round.

@@ -79,8 +79,8 @@ class Upscaler:
             cannot be read.
 
     Several threads may call one Upscaler at once. Each call takes its own
-    memory. It can be pickled, for joblib or processes that are
-    spawned: the network travels, its backend is set up anew where it arrives.
+    memory. It can be pickled, for joblib or spawned processes. The network is
+    sent, and the receiving process prepares its own backend.
     """
 
     def __init__(self,

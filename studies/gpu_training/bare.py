@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_importable() -> None:
-    """Let modules of the package be imported that need torch and NumPy alone."""
+    """Make those modules of the package importable that only need torch and NumPy."""
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     try:

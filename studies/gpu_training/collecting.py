@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""From what came back to published checkpoints, with log and curve."""
+"""Making published checkpoints, with log and curve, from a training's results."""
 import json
 import tempfile
 from pathlib import Path

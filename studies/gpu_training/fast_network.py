@@ -35,7 +35,7 @@ class Variant:
 
 
 def upscale(network: nn.Module, x: Tensor, variant: Variant, dtype: torch.dtype) -> Tensor:
-    """What an SRDenseNet of stock parts and feature level 'all' computes, in ``dtype``.
+    """Compute an SRDenseNet with stock parts and feature level 'all', in ``dtype``.
 
     The first convolution and the last sum are float32.
     """

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Images on their way to the device: packed as JPEGs, laid out as planes, drawn from."""
+"""Images for the device: packed as JPEGs, stored as planes, and patches drawn from them."""
 import os
 import random
 import tarfile
@@ -19,7 +19,7 @@ from srdensenet_mm.models.colour import rgb_to_y
 
 from .teachers import BATCH, TILE, Teacher
 
-# Of a tile's border, what a teacher computes without its surroundings and nobody keeps.
+# The border of a tile that is not kept: a teacher lacks the pixels around it.
 MARGIN = 8
 CORE = TILE - 2 * MARGIN
 HELD_BACK = 'held-back'
@@ -47,7 +47,7 @@ def pack(folders: Sequence[Path], out: Path, part_mib: float, total_mib: float, 
     Raises:
         UserError: A folder is missing or holds no image, or one cannot be read.
     """
-    # It logs by MMEngine, which the machine with the GPU lacks.
+    # Imported here: it needs MMEngine for its log, which the machine with the GPU lacks.
     from srdensenet_mm.images.reading import find_images, read_rgb
     paths = find_images(folders)
     random.Random(0).shuffle(paths)
@@ -140,7 +140,7 @@ class Planes:
             if min(height, width) < patch:
                 return None
             high = image[top:top + scale * height, left:left + scale * width]
-            # Whole tiles, which a teacher can read and write.
+            # A multiple of the tile, as teachers need it.
             below, right = -height % CORE, -width % CORE
             low = np.pad(matlab_bicubic(high, scale),
                          ((MARGIN, MARGIN + below), (MARGIN, MARGIN + right), (0, 0)),

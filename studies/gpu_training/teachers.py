@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Networks that teach: files that need nothing but torch, and their outputs in tiles."""
+"""Teachers as files that only need torch, and their outputs in tiles."""
 import gzip
 import io
 from pathlib import Path

@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""x4, then x3 and x2 from its trunk, in as many runs on as many machines as it takes."""
+"""Train x4, then x3 and x2 from its trunk, in several runs, also on several machines."""
 import argparse
 import json
 import math
@@ -24,7 +24,7 @@ from .steps import Step, choose, make_optimizer
 from .teachers import Teacher
 
 STATE = 'state.pt'
-# What a machine's files may be at most to come back.
+# The largest total size of a machine's files that can be returned.
 FILE_MIB = 16
 # Steps at one rate, and between two samples of the average of the weights.
 CHUNK = 20
@@ -66,7 +66,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def newest(folders: list[str]) -> dict | None:
-    """The state that is furthest of those in some folders."""
+    """The most advanced state in some folders."""
     found = [torch.load(path, map_location='cpu', weights_only=True)
              for path in (Path(folder) / STATE for folder in folders) if path.exists()]
     return max(found, key=lambda state: (state['phase'], state['steps']), default=None)
@@ -244,7 +244,7 @@ def dead_maps(network: nn.Module, image: np.ndarray) -> list[int]:
 
 @torch.no_grad()
 def revive(network: nn.Module, image: np.ndarray) -> list[int]:
-    """Make dead blocks new, with all that reads them zero: the live rest computes the same.
+    """Make dead blocks new, and the weights that read them zero: the output stays the same.
 
     Args:
         network (nn.Module): Of feature level 'all'.
