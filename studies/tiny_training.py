@@ -24,6 +24,7 @@ from torch import nn
 from srdensenet_mm import engine
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.models import SRDenseNet
+from srdensenet_mm.models.initialization import he_normal
 
 # MMEngine's own scope finds them too, and spares a test the import of all of MMagic.
 for name in ('CheckpointKeysHook', 'SafeCheckpointHook', 'SaveOnSignalHook',
@@ -85,6 +86,9 @@ class TinyModel(BaseModel):
         cfg = dict(TINY_NETWORK)
         cfg.pop('type')
         self.generator = SRDenseNet(**cfg)
+        # A new network upscales at once, and would have little to learn.
+        he_normal(*(module for module in self.generator.modules()
+                    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs, data_samples, mode='tensor'):
