@@ -86,6 +86,7 @@ def extras() -> dict:
     return {
         'lite': read_requirements('lite'),
         'ops': read_requirements('ops'),
+        'app': [optional['flask']],
         'onnxruntime': [optional['onnx'], optional['onnxruntime']],
         'openvino': [optional['onnx'], optional['openvino']],
         'spandrel': [optional['spandrel']],

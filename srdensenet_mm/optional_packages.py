@@ -7,6 +7,7 @@ from .errors import UserError
 
 # Package -> the extra of setup.py that installs it, and the same packages by name.
 _EXTRAS = {
+    'flask': ('app', 'flask'),
     'onnx': ('onnxruntime', 'onnx onnxruntime'),
     'onnxruntime': ('onnxruntime', 'onnx onnxruntime'),
     'openvino': ('openvino', 'onnx openvino'),
@@ -18,7 +19,7 @@ def import_optional(name: str) -> ModuleType:
     """Import a package that is an optional extra.
 
     Args:
-        name (str): ``'onnx'``, ``'onnxruntime'``, ``'openvino'`` or ``'spandrel'``.
+        name (str): ``'flask'``, ``'onnx'``, ``'onnxruntime'``, ``'openvino'`` or ``'spandrel'``.
 
     Raises:
         UserError: It is not installed, or does not load. The message has the

@@ -11,7 +11,7 @@ import numpy as np
 
 from srdensenet_mm.images.files import encode_png
 
-from .page_parts import SCRIPT, STYLE
+from .page_parts import SCRIPT, STAGE, STYLE
 from .results import HIGH_RESOLUTION, Results, UpscaledImage
 from .tables import Column, best_rows, columns, explain
 
@@ -58,7 +58,7 @@ def to_html(results: Results, plot: bytes | None, with_images: bool = True) -> s
 """
 
 
-_COMPARISON = """<section id="comparison">
+_COMPARISON = f"""<section id="comparison">
 <h2>Images</h2>
 <div class="controls">
 <label>Image <select id="picture"></select></label>
@@ -67,13 +67,7 @@ _COMPARISON = """<section id="comparison">
 <label>Size <select id="zoom"><option value="fit">fit</option><option value="1">1:1</option>
 <option value="2">2:1</option><option value="4">4:1</option></select></label>
 </div>
-<div class="stage" id="stage" tabindex="0" role="group" aria-label="Two images, compared">
-<div class="pair" id="pair"><img id="under" alt=""><img id="over" alt="">
-<div class="divider" id="divider"></div></div>
-</div>
-<div class="captions"><span id="left-caption"></span><span id="right-caption"></span></div>
-<input class="position" id="position" type="range" min="0" max="100" value="50" step="1"
- aria-label="How much of the left image is shown">
+{STAGE}
 <noscript>The comparison needs JavaScript.</noscript>
 </section>"""
 

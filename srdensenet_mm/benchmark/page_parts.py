@@ -1,5 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""The style and the script of the benchmark's page; no other file or host is needed."""
+"""The style and the script of the benchmark's page; no other file or host is needed.
+
+The page of ``srdensenet-mm app`` shares the style and the slider.
+"""
 
 STYLE = """
 :root { --ink: #1d2733; --muted: #5b6877; --line: #dde3e9; --soft: #f5f7f9; --accent: #0b62c4; }
@@ -56,9 +59,56 @@ select { font: inherit; color: var(--ink); padding: 6px 8px; border: 1px solid #
   .controls { display: grid; grid-template-columns: 1fr 1fr; } .controls select { width: 100%; } }
 """
 
-SCRIPT = """
+STAGE = """<div class="stage" id="stage" tabindex="0" role="group"
+ aria-label="Two images, compared">
+<div class="pair" id="pair"><img id="under" alt=""><img id="over" alt="">
+<div class="divider" id="divider"></div></div>
+</div>
+<div class="captions"><span id="left-caption"></span><span id="right-caption"></span></div>
+<input class="position" id="position" type="range" min="0" max="100" value="50" step="1"
+ aria-label="How much of the left image is shown">"""
+
+SLIDER = """
 'use strict';
 const byId = id => document.getElementById(id);
+
+// Two images on top of each other, the left one cut off at the slider.
+function makeSlider(leftName) {
+  const slider = byId('position'), pair = byId('pair'), stage = byId('stage');
+
+  function size(width, height, zoom) {
+    const fit = Math.min(stage.clientWidth / width, Math.max(320, innerHeight * .7) / height, 3);
+    const factor = zoom === 'fit' ? fit : Number(zoom);
+    pair.style.width = Math.floor(width * factor) + 'px';
+    pair.style.height = Math.floor(height * factor) + 'px';
+    pair.classList.toggle('pixels', zoom !== 'fit' && factor > 1);
+  }
+
+  function slide() {
+    byId('over').style.clipPath = 'inset(0 ' + (100 - slider.value) + '% 0 0)';
+    byId('divider').style.left = slider.value + '%';
+    slider.setAttribute('aria-valuetext', slider.value + ' % ' + leftName());
+  }
+
+  slider.addEventListener('input', slide);
+  const drag = event => {
+    if (event.type === 'pointermove' && !event.buttons) return;
+    const box = pair.getBoundingClientRect();
+    const share = 100 * (event.clientX - box.left) / box.width;
+    slider.value = Math.min(100, Math.max(0, share));
+    slide();
+  };
+  pair.addEventListener('pointerdown', event => {
+    pair.setPointerCapture(event.pointerId);
+    drag(event);
+  });
+  pair.addEventListener('pointermove', drag);
+  pair.addEventListener('dragstart', event => event.preventDefault());
+  return {size, slide};
+}
+"""
+
+SCRIPT = SLIDER + """
 const state = new URLSearchParams(location.hash.slice(1));
 
 function remember(key, value) {
@@ -110,8 +160,8 @@ function fill(select, options, wanted) {
 function compare() {
   const choices = {picture: byId('picture'), left: byId('left'), right: byId('right'),
     zoom: byId('zoom')};
-  const slider = byId('position'), pair = byId('pair'), stage = byId('stage');
   const over = byId('over'), under = byId('under');
+  const {size, slide} = makeSlider(() => choices.left.value);
   const versions = pictures[0].order;
   fill(choices.picture, pictures.map(p => [p.id, p.id]), state.get('picture'));
   fill(choices.left, versions.map(v => [v, v]), state.get('left') || versions[0]);
@@ -127,16 +177,6 @@ function compare() {
     element.replaceChildren(name, psnr === null ? 'the original' : 'PSNR (Y) ' + psnr + ' dB');
   }
 
-  function resize() {
-    const picture = current(), zoom = choices.zoom.value;
-    const fit = Math.min(stage.clientWidth / picture.width,
-      Math.max(320, innerHeight * .7) / picture.height, 3);
-    const factor = zoom === 'fit' ? fit : Number(zoom);
-    pair.style.width = Math.floor(picture.width * factor) + 'px';
-    pair.style.height = Math.floor(picture.height * factor) + 'px';
-    pair.classList.toggle('pixels', zoom !== 'fit' && factor > 1);
-  }
-
   function show() {
     const picture = current(), left = choices.left.value, right = choices.right.value;
     over.src = picture.versions[left].source;
@@ -149,29 +189,11 @@ function compare() {
     slide();
   }
 
-  function slide() {
-    over.style.clipPath = 'inset(0 ' + (100 - slider.value) + '% 0 0)';
-    byId('divider').style.left = slider.value + '%';
-    slider.setAttribute('aria-valuetext', slider.value + ' % ' + choices.left.value);
-  }
+  const resize = () => size(current().width, current().height, choices.zoom.value);
 
   for (const [key, select] of Object.entries(choices)) {
     select.addEventListener('change', () => { remember(key, select.value); show(); });
   }
-  slider.addEventListener('input', slide);
-  const drag = event => {
-    if (event.type === 'pointermove' && !event.buttons) return;
-    const box = pair.getBoundingClientRect();
-    const share = 100 * (event.clientX - box.left) / box.width;
-    slider.value = Math.min(100, Math.max(0, share));
-    slide();
-  };
-  pair.addEventListener('pointerdown', event => {
-    pair.setPointerCapture(event.pointerId);
-    drag(event);
-  });
-  pair.addEventListener('pointermove', drag);
-  pair.addEventListener('dragstart', event => event.preventDefault());
   addEventListener('resize', resize);
   show();
 }

@@ -121,6 +121,21 @@ class Browser:
         for kind in ('mousePressed', 'mouseReleased'):
             self.call('Input.dispatchMouseEvent', type=kind, x=x, y=y, button='left', clickCount=1)
 
+    def drop(self, selector: str, path: Path) -> None:
+        """Drag a file from the desktop to an element and let it go there."""
+        x, y = self.point(selector)
+        data = dict(items=[], files=[str(path)], dragOperationsMask=1)
+        for kind in ('dragEnter', 'dragOver', 'drop'):
+            self.call('Input.dispatchDragEvent', type=kind, x=x, y=y, data=data)
+
+    def wait_for(self, expression: str, seconds: float = 60) -> None:
+        """Until JavaScript finds it true."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(expression):
+            if time.monotonic() > end:
+                raise TimeoutError(f'{expression}: {self.errors()}')
+            time.sleep(0.05)
+
     def press(self, key: str, code: int) -> None:
         for kind in ('keyDown', 'keyUp'):
             self.call('Input.dispatchKeyEvent', type=kind, key=key, code=key,
