@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What a file is that passes for a checkpoint, and what to do about it."""
+"""Recognising files that are given as checkpoints by mistake, with the way out."""
 import io
 import json
 import zipfile
@@ -8,18 +8,18 @@ _ARCHIVES = {
     0: ((b'\x1f\x8b', 'gzip'), (b'BZh', 'bzip2'), (b'\xfd7zXZ\0', 'xz'),
         (b'7z\xbc\xaf\x27\x1c', '7z'), (b'Rar!', 'RAR'), (b'\x28\xb5\x2f\xfd', 'zstd')),
     257: ((b'ustar', 'tar'), )}
-# How much of a text is shown, and looked at.
+# Characters of a text that are shown, and bytes that are checked.
 _SHOWN, _LOOKED_AT = 60, 4096
 
 
 def is_safetensors(data: bytes) -> bool:
-    """Whether bytes begin as a safetensors file does: the header's length, then JSON."""
-    # The format's own limit: as a length, the letters of a text are more.
+    """Whether bytes begin like a safetensors file: the header's length, then JSON."""
+    # The format's own limit. The letters of a text, read as a length, are more.
     return data[8:9] == b'{' and int.from_bytes(data[:8], 'little') <= 100_000_000
 
 
 def what_it_is(data: bytes) -> str | None:
-    """What a file is, if not a checkpoint of torch's, and the way out; None where nobody knows."""
+    """The kind of a file that is no checkpoint of torch, and the way out; None if unknown."""
     for start, kinds in _ARCHIVES.items():
         for magic, kind in kinds:
             if data[start:].startswith(magic):
@@ -52,11 +52,11 @@ def _of_zip(data: bytes) -> str | None:
 
 def _of_text(data: bytes) -> str | None:
     try:
-        # A character may be cut at the end of what is looked at.
+        # The last character may be cut off.
         text = data[:_LOOKED_AT].decode(errors='strict' if len(data) < 9 else 'ignore')
     except UnicodeDecodeError:
         return None
-    # Random bytes are no text, whatever can be decoded of them.
+    # Random bytes are no text, even if some of them can be decoded.
     if len(text.encode()) < 0.9 * len(data[:_LOOKED_AT]) or not all(
             letter.isprintable() or letter.isspace() for letter in text.lstrip('\ufeff')):
         return None

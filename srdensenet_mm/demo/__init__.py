@@ -1,5 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""What ``make demo`` shows: a short training, a table, a figure."""
+"""Parts of ``make demo``: training images, a table of scores, a figure."""
 from .figure import draw_figure
 from .images import copy_training_images
 from .scores import print_table, score_images

@@ -8,7 +8,7 @@ from srdensenet_mm.files import atomic_write
 
 from .scores import Score
 
-# The detail that is shown enlarged: centre (as a part of height and width) and side in HR pixels.
+# The enlarged detail: centre (as fractions of height and width) and side in HR pixels.
 _DETAILS = {'butterfly': (0.45, 0.62, 72), 'bird': (0.26, 0.52, 72), 'woman': (0.2, 0.55, 72)}
 
 
@@ -20,9 +20,9 @@ def draw_figure(path: str | Path, data: str | Path, scores: dict[str, dict[str, 
         path (str | Path): The PNG to write.
         data (str | Path): A prepared set: ``GTmod12`` and ``LRbicx<scale>``.
         scores (dict): From :func:`score_images`.
-        scale (int): The upscaling factor.
+        scale (int): The upscale factor.
     """
-    # Without pyplot, which wants a backend that can show windows.
+    # Not with pyplot, which needs a backend for windows.
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 

@@ -1,8 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Decoding images, whatever their format.
+"""Decoding images of all formats.
 
-Pillow tells what a file is and decodes most formats. OpenCV decodes the usual ones, because it
-is the faster one and alone keeps 16 bits in all channels. What neither reads rightly is refused.
+Pillow recognises the format and decodes most formats. OpenCV decodes the usual ones: it is faster,
+and only it keeps 16 bits in all channels. Files that neither decodes correctly are refused.
 """
 import io
 import os
@@ -23,13 +23,13 @@ from srdensenet_mm.errors import UserError
 
 from .colour_meaning import Meaning, meaning_of
 
-# What Pillow may take a file for. The others are drawings and data, or start other programs.
+# The formats that Pillow may try. Its others are drawings and data, or start other programs.
 _FORMATS = ('PNG', 'JPEG', 'GIF', 'WEBP', 'AVIF', 'HEIF', 'TIFF', 'BMP', 'DIB', 'JPEG2000',
             'PPM', 'SUN', 'TGA', 'PSD', 'ICO', 'CUR', 'ICNS', 'PCX', 'SGI', 'QOI', 'DDS', 'XBM',
             'XPM')
-# Of these, OpenCV decodes all kinds rightly, or they are mended here.
+# OpenCV decodes all kinds of these correctly, or this module corrects its result.
 _BY_OPENCV = ('PNG', 'JPEG', 'MPO', 'WEBP', 'JPEG2000', 'PPM')
-# Formats in which Pillow finds damage before OpenCV does, which writes lines of its own.
+# Formats that Pillow checks for damage first: OpenCV would write its own lines to stderr.
 _CHECKED = ('PNG', 'JPEG', 'WEBP', 'PPM')
 # Formats whose further images are views or layers of the first one, not frames or pages.
 _ONE_IMAGE = ('MPO', 'PSD')
@@ -38,14 +38,14 @@ _MAX_TEXT = 2**28
 # The kind, width, height and highest value, with blanks and comments between.
 _PNM_HEADER = re.compile(rb'P[2356]' + 3 * rb'(?:\s|#[^\r\n]*[\r\n])+(\d+)')
 _JPEG2000_CODESTREAM = b'\xff\x4f\xff\x51'
-# What a PNG with EXIF holds near its beginning or end: a chunk, or a text by ImageMagick.
+# A PNG with EXIF has one of these near its beginning or end: a chunk, or ImageMagick's text.
 _PNG_EXIF = (b'eXIf', b'Raw profile type')
 _ENDS = 2**16
-# Where a PNG's header has its bits for a value.
+# Position of the bit depth in a PNG's header.
 _PNG_DEPTH_AT = 24
 
 _Tag = ExifTags.Base
-# Values of a TIFF's PhotometricInterpretation, with the samples that colours take.
+# Values of a TIFF's PhotometricInterpretation, with the number of colour samples.
 _WHITE_IS_ZERO = 0
 _BY_OPENCV_TIFFS = {_WHITE_IS_ZERO: 1, 1: 1, 2: 3}
 # Values of its ExtraSamples.
@@ -61,9 +61,9 @@ class DecodedImage:
     Attributes:
         pixels (np.ndarray): As OpenCV reads it, upright: (H, W), BGR (H, W, 3)
             or BGRA (H, W, 4).
-        meaning (Meaning): How its values are meant.
-        notes (tuple[str, ...]): What a user should know of the reading, such
-            as that the file holds more frames.
+        meaning (Meaning): The meaning of its values.
+        notes (tuple[str, ...]): Notes for the user, such as that the file holds
+            more frames.
     """
     pixels: np.ndarray
     meaning: Meaning = Meaning()
@@ -81,17 +81,17 @@ def decode(path: str | Path, data: bytes, pixels_only: bool = False) -> DecodedI
     Args:
         path (str | Path): Its name, for messages.
         data (bytes): Its content.
-        pixels_only (bool): Be quick: leave out how the values are meant, and
-            let Pillow look for damage only where it decodes. Where OpenCV
-            finds damage, it writes lines of its own. Defaults to False.
+        pixels_only (bool): Faster: do not read the meaning of the values, and
+            let Pillow check for damage only where it decodes. Where OpenCV
+            finds damage, it writes its own lines. Defaults to False.
 
     Returns:
-        DecodedImage: Upright, with values of the type's full range and colours
-        that alpha is not multiplied into. Gray with alpha is BGRA.
+        DecodedImage: Upright, with values of the type's full range, and colours
+        that are not multiplied by alpha. Gray with alpha is BGRA.
 
     Raises:
         UserError: It is damaged, no image, or of a kind that would not be
-            read rightly.
+            decoded correctly.
     """
     image = _identify(path, data)
     notes = []
@@ -140,7 +140,7 @@ def decode(path: str | Path, data: bytes, pixels_only: bool = False) -> DecodedI
 def read_size(path: str | Path) -> tuple[int, int] | None:
     """Width and height of an image, upright, from its header.
 
-    None where the header says nothing: reading the image will tell why.
+    None where the header cannot be read. Reading the image then raises the reason.
     """
     try:
         with _without_limits(), _open(path) as image:
@@ -151,9 +151,9 @@ def read_size(path: str | Path) -> tuple[int, int] | None:
 
 @contextmanager
 def _without_limits() -> Iterator[None]:
-    """Pillow opens an image however large it and its texts are, and says nothing of its metadata.
+    """Remove Pillow's limits to the size of images and texts, and its warnings on metadata.
 
-    One thread at a time: the limits and the warnings are the process's.
+    One thread at a time: limits and warnings belong to the process.
     """
     with _pillow_lock:
         limits = (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK,
@@ -176,7 +176,7 @@ def _new_lock() -> None:
 
 
 if hasattr(os, 'register_at_fork'):
-    # A worker that is forked while another thread reads an image would wait for ever.
+    # Else a worker that is forked while another thread reads an image would wait for ever.
     os.register_at_fork(after_in_child=_new_lock)
 
 
@@ -187,7 +187,7 @@ def _open(source: str | Path | BinaryIO) -> Image.Image:
 
 
 def _identify(path: str | Path, data: bytes) -> Image.Image:
-    """The image with its header read; its pixels are decoded later."""
+    """Read an image's header. Its pixels are decoded later."""
     try:
         with _without_limits():
             try:
@@ -250,7 +250,7 @@ def _orientation(image: Image.Image, data: bytes = b'') -> int:
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Carry out an EXIF orientation, 1 to 8; others mean nothing."""
+    """Apply an EXIF orientation, 1 to 8. Other values have no effect."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -305,7 +305,7 @@ def _by_pillow(path: str | Path, image: Image.Image) -> np.ndarray:
 
 
 def _from_cmyk(image: Image.Image) -> Image.Image:
-    """sRGB; by the image's own profile, where it has one that can be used."""
+    """Convert to sRGB, with the image's own profile where it has a valid one."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info['icc_profile']))
         return ImageCms.profileToProfile(
@@ -326,7 +326,7 @@ def _tiff(path: str | Path, data: bytes, image: Image.Image) -> np.ndarray:
     multiplied = (samples, colours) == (4, 3) and extra[:1] == (_ASSOCIATED, )
     if max(bits) <= 8 and not multiplied:
         return _by_pillow(path, image)
-    # Pillow would keep 8 of more bits, and round down what it divides by alpha.
+    # Pillow would keep only 8 bits, and round down when it divides by alpha.
     known = (set(bits) <= {8, 16} and (samples == colours or (samples, colours) == (4, 3))
              or set(bits) == {12} and (samples, photometric) == (1, 1))
     if not known or samples > 1 and tags.get(_Tag.PlanarConfiguration, 1) != 1:
@@ -378,7 +378,7 @@ def _scaled_gray(value: int, png: bytes) -> int:
 
 
 def _divided_by_alpha(pixels: np.ndarray) -> np.ndarray:
-    """The colours that alpha, the last channel, has been multiplied into."""
+    """Divide colours by alpha, the last channel, which they were multiplied by."""
     full = np.iinfo(pixels.dtype).max
     # 32 bits hold the largest product, 65535 * 65535, and its rounding.
     colours, alpha = np.split(pixels.astype(np.uint32), [-1], axis=2)

@@ -16,25 +16,25 @@ _AFTER_IHDR = 33
 
 
 def read_image(path: str | Path, pixels_only: bool = False) -> DecodedImage:
-    """Read an image file; its content tells the format, not its name.
+    """Read an image file. Its content shows the format, not its name.
 
-    - Palettes are resolved, transparency becomes alpha (of gray images too:
+    - Palettes are resolved. Transparency becomes alpha (for gray images too:
       BGRA with three equal colours).
-    - Colours that alpha was multiplied into are divided by it.
-    - CMYK becomes sRGB, by the profile in the file where there is one.
-    - PGMs, PPMs and JPEG 2000 files of any highest value are rescaled to 255 or
-      65535.
-    - The EXIF orientation is carried out where it can be read.
-    - Of several frames or pages the first is taken.
+    - Colours that were multiplied by alpha are divided by it.
+    - CMYK becomes sRGB, by the file's profile if it has one.
+    - PGMs, PPMs and JPEG 2000 files with another highest value are rescaled to
+      255 or 65535.
+    - The EXIF orientation is applied where it can be read.
+    - The first of several frames or pages is read.
 
     Args:
         path (str | Path): A file in a format that Pillow or OpenCV reads.
-        pixels_only (bool): Be quick and leave out the rest, see
+        pixels_only (bool): Faster, without the rest, see
             :func:`~srdensenet_mm.images.decoding.decode`. Defaults to False.
 
     Raises:
         UserError: It cannot be read, is damaged or truncated, no image, or of
-            a kind that would not be read rightly.
+            a kind that would not be decoded correctly.
     """
     try:
         data = get(str(path))
@@ -52,7 +52,7 @@ def encode_png(pixels: np.ndarray, compression: int | None = None) -> memoryview
 
     Args:
         pixels (np.ndarray): (H, W), BGR (H, W, 3) or BGRA (H, W, 4), uint8 or uint16.
-        compression (int, optional): 0 to 9. Defaults to what is fast.
+        compression (int, optional): 0 to 9. Defaults to a fast one.
 
     Raises:
         UserError: It is larger than a PNG can be.
@@ -68,7 +68,7 @@ def encode_png(pixels: np.ndarray, compression: int | None = None) -> memoryview
 
 
 def write_png(path: str | Path, image: DecodedImage) -> None:
-    """Write a PNG, whole or not at all, which says how its values are meant.
+    """Write a PNG, whole or not at all, with the meaning of its values.
 
     Args:
         path (str | Path): The file. Missing folders above it are made.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .decoding import HEIF_HELP, is_heif
 
-# Of the formats that are read, by the names that people's programs give them.
+# Endings of the supported formats.
 EXTENSIONS = frozenset({
     '.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.jfi', '.jif', '.pjpeg', '.pjp', '.mpo',
     '.jp2', '.j2k', '.jpf', '.jpx', '.j2c', '.jpc', '.bmp', '.dib', '.tif', '.tiff', '.webp',
@@ -17,7 +17,7 @@ _RAW = 'is a raw file of a camera: develop it into a PNG or TIFF'
 _DRAWING = 'is a drawing without pixels: render it into a PNG'
 _FLOATS = 'holds floating-point values: convert it to a PNG or TIFF of 16 bits'
 _OTHER = 'is of a format that is not read: convert it to PNG'
-# Endings of other images -> why they are passed over.
+# Endings of other images -> why they are not read.
 _PASSED_OVER = {
     **dict.fromkeys(('.heic', '.heif', '.hif'), HEIF_HELP),
     **dict.fromkeys(('.dng', '.cr2', '.cr3', '.crw', '.nef', '.nrw', '.arw', '.orf', '.rw2',
@@ -27,7 +27,7 @@ _PASSED_OVER = {
     **dict.fromkeys(('.jxl', '.jxr', '.hdp', '.wdp', '.pam', '.psb', '.xcf', '.kra', '.clip',
                      '.cur', '.pcd', '.djvu', '.flif', '.bpg', '.ktx', '.ktx2'), _OTHER),
 }
-# How files begin whose names do not say that they are images.
+# First bytes of images, for files whose names do not show that they are images.
 _SIGNATURES = (b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b'GIF87a', b'GIF89a', b'8BPS', b'qoif',
                b'\0\0\0\x0cjP  ', b'\xff\x4f\xff\x51')
 # Many other files begin as a TIFF does, but they have names that say so.

@@ -1,15 +1,15 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """MATLAB's bicubic ``imresize`` of 8-bit images, equal in every pixel.
 
-The field's low-resolution images are made by ``imresize(im, 1/s,
-'bicubic')``: cubic kernel with a = -0.5, widened by s against aliasing,
-symmetric border, and (what most re-implementations miss) rounding to 8 bits
-after each of the two passes, height first, then width.
+The field's low-resolution images are made by ``imresize(im, 1/s, 'bicubic')``.
+It has a cubic kernel with a = -0.5, widened by s against aliasing, and a
+symmetric border. It rounds to 8 bits after each of the two passes, height
+first, then width. Most re-implementations miss this rounding.
 
-For a whole s all kernel weights are fractions with a common denominator. Both
-passes therefore compute with whole numbers, held in floating point for BLAS'
-sake and small enough to be exact there, so that sums that lie half-way between
-two levels are never a matter of rounding noise: half rounds up.
+For an integer s, all kernel weights are fractions with a common denominator. So
+both passes compute with integers. They are stored as floats, for BLAS, and are
+small enough to be exact there. So a sum half-way between two levels is exact
+too: half rounds up.
 """
 import math
 from functools import cache
@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-# The downscaling kernel reaches less than so many LR pixels beyond the edge of an LR pixel.
+# LR pixels: the downscaling kernel extends less than this beyond the edge of an LR pixel.
 MARGIN = 2
-# Columns treated at once, which keeps the working set in the cache and bounds memory.
+# Columns computed at once, so that the working set fits the cache and memory stays small.
 _COLUMNS = 4096
 
 

@@ -59,7 +59,7 @@ def find_images(folders: str | Path | Sequence[str | Path]) -> list[Path]:
                             + (f' ({reasons[0]})' if reasons else ''))
         if reasons:
             more = f'; and {len(reasons) - _NAMED} more' if len(reasons) > _NAMED else ''
-            _say_once(f'{folder}: {len(reasons)} images are passed over: '
+            _log_once(f'{folder}: {len(reasons)} images are passed over: '
                       f'{"; ".join(reasons[:_NAMED])}{more}')
         found.extend(inside)
     return found
@@ -68,13 +68,13 @@ def find_images(folders: str | Path | Sequence[str | Path]) -> list[Path]:
 def read_rgb(path: str | Path) -> np.ndarray:
     """Decode an image into 8-bit RGB.
 
-    As :func:`~srdensenet_mm.images.files.read_image` reads it, and further:
+    As :func:`~srdensenet_mm.images.files.read_image` reads it, with these changes:
 
     - Grayscale becomes three equal channels (Set14's ``img_003``).
     - Alpha is dropped: the colours below it stay, nothing is blended.
     - 16 bits become 8: divided by 257 and rounded.
-    - How the values are meant is ignored: ICC profiles, gamma and the like.
-    - Of several frames or pages the first counts; the log says so once.
+    - ICC profiles, gamma and similar data are ignored.
+    - The first of several frames or pages is read, with one log line.
 
     Args:
         path (str | Path): The file.
@@ -84,12 +84,12 @@ def read_rgb(path: str | Path) -> np.ndarray:
 
     Raises:
         UserError: The file cannot be read, is no image, is damaged, holds
-            floating-point values, or is of a kind that would not be read
-            rightly.
+            floating-point values, or is of a kind that would not be decoded
+            correctly.
     """
     found = read_image(path, pixels_only=True)
     for note in found.notes:
-        _say_once(note)
+        _log_once(note)
     image = found.pixels
     if image.dtype == np.uint16:
         image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -97,5 +97,5 @@ def read_rgb(path: str | Path) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=10_000)
-def _say_once(line: str) -> None:
+def _log_once(line: str) -> None:
     print_log(line, 'current', logging.WARNING)
