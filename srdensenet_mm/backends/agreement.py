@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from srdensenet_mm.models.channels import channels_of
 from srdensenet_mm.optional_packages import import_optional
 
 from .onnx_graph import INPUT
-from .probing import channels_of
 
 # (N, H, W). Neither is the traced size, and they differ in every dynamic dimension.
 CHECKED_SIZES = ((1, 20, 31), (2, 33, 18))

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from srdensenet_mm.compat import same_signal_stack
 from srdensenet_mm.device import cpu_has_bf16
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.models.channels import channels_of
 
 from .autocast import Autocast
-from .probing import channels_of
 from .quantization import dead_leaves, to_int8
 
 Backend = Callable[[Tensor], Tensor]

@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.models.channels import channels_of
 from srdensenet_mm.models.fused import computing
 from srdensenet_mm.optional_packages import import_optional
-
-from .probing import channels_of
 
 INPUT, OUTPUT = 'input', 'output'
 # 13 is the first with quantization per channel. 20 is the last that torch's TorchScript exporter

@@ -1,18 +1,9 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Channels and scale of a network, found from its modules or by running it."""
+"""The scale of a network, found by running it."""
 import torch
 from torch import Tensor, nn
 
 from srdensenet_mm.errors import UserError
-
-
-def channels_of(network: nn.Module) -> int:
-    """Channels that a network reads."""
-    known = getattr(network, 'in_channels', None)
-    if known is not None:
-        return known
-    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
-    return first.in_channels if first is not None else 3
 
 
 def find_scale(network: nn.Module, channels: int) -> int:

@@ -11,12 +11,13 @@ from mmengine import fileio
 
 from srdensenet_mm.backends.agreement import CHECKED_SIZES, largest_difference, psnr_loss
 from srdensenet_mm.backends.onnx_graph import DEFAULT_OPSET, folded, to_onnx
-from srdensenet_mm.backends.probing import channels_of, find_scale
+from srdensenet_mm.backends.probing import find_scale
 from srdensenet_mm.backends.quantization import dead_leaves, to_int8
 from srdensenet_mm.checkpoints import load_network_with_meta
 from srdensenet_mm.checkpoints.normalization import normalization_in
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
+from srdensenet_mm.models.channels import channels_of
 from srdensenet_mm.optional_packages import import_optional
 from srdensenet_mm.version import __version__
 

@@ -9,9 +9,10 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from srdensenet_mm.backends.autocast import DTYPES
-from srdensenet_mm.backends.probing import channels_of, find_scale
+from srdensenet_mm.backends.probing import find_scale
 from srdensenet_mm.config.type_name import type_name
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.models.channels import channels_of
 
 CHANNELS = {'y': 1, 'rgb': 3, 'bgr': 3}
 

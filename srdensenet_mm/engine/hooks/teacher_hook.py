@@ -3,11 +3,12 @@
 import torch
 from mmagic.registry import HOOKS, MODELS
 from mmengine.hooks import Hook
-from torch import Tensor, nn
+from torch import Tensor
 
 from srdensenet_mm.checkpoints.fitting import check_fit
 from srdensenet_mm.checkpoints.reading import read_checkpoint
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.models.channels import channels_of
 from srdensenet_mm.models.colour import upscale_through_luma
 
 
@@ -57,7 +58,7 @@ class TeacherHook(Hook):
             check_fit(network.state_dict(), weights, self.checkpoint)
             network.load_state_dict(weights)
         self.network = network.to(self.device).eval().requires_grad_(False)
-        self.on_luma = _channels(network) == 1
+        self.on_luma = channels_of(network) == 1
         patches = getattr(runner.train_loop, 'patches', None)
         if patches is not None:  # a loop that draws its own
             draw = patches.draw
@@ -97,12 +98,3 @@ class TeacherHook(Hook):
             raise UserError(f'TeacherHook: {type(self.network).__name__} makes {taught.shape[-1]} '
                             f'pixels of {low.shape[-1]}, the student makes {high.shape[-1]}')
         return (1 - self.share) * high.float() + self.share * 255 * taught.clamp(0, 1)
-
-
-def _channels(network: nn.Module) -> int:
-    """The channels that a network reads."""
-    known = getattr(network, 'in_channels', None)
-    if isinstance(known, int):
-        return known
-    return next((module.in_channels for module in network.modules()
-                 if isinstance(module, nn.Conv2d)), 3)
