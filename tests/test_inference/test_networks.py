@@ -130,7 +130,7 @@ def test_a_channel_order_is_not_guessed(tmp_path, own_config):
     saved = torch.load(tmp_path / 'net.pth')
     saved['meta']['cfg'] = Config.fromfile(config).pretty_text
     torch.save(saved, tmp_path / 'net.pth')
-    with pytest.raises(UserError, match=r'cannot be told \(RGB or BGR is not said\)'):
+    with pytest.raises(UserError, match=r'is not known \(RGB or BGR is not said\)'):
         Upscaler(tmp_path / 'net.pth', device='cpu')
     # Of the usual numbers, it is RGB.
     saved['meta']['cfg'] = saved['meta']['cfg'].replace('114.0', '0').replace('111.0', '0').replace(
