@@ -126,12 +126,12 @@ def _fit_to_iterations(cfg: Config) -> Iterator[str]:
                 yield f'{type_name(scheduler.type)}.by_epoch=False'
 
 
-def _schedulers(said) -> Iterator[dict]:
+def _schedulers(schedulers) -> Iterator[dict]:
     """The schedulers of one optimizer, or of several by their names."""
-    if isinstance(said, (list, tuple)):
-        for one in said:
+    if isinstance(schedulers, (list, tuple)):
+        for one in schedulers:
             yield from _schedulers(one)
-    elif isinstance(said, dict) and 'type' in said:
-        yield said
-    elif isinstance(said, dict):
-        yield from _schedulers(list(said.values()))
+    elif isinstance(schedulers, dict) and 'type' in schedulers:
+        yield schedulers
+    elif isinstance(schedulers, dict):
+        yield from _schedulers(list(schedulers.values()))

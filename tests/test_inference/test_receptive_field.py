@@ -24,7 +24,7 @@ def touched(net, channels, scale, axis):
 
 @pytest.mark.parametrize('deconv_kernel', [2, 3])
 @pytest.mark.parametrize('scale', [2, 3, 4, 8])
-def test_reach_of_srdensenet(scale, deconv_kernel):
+def test_receptive_field_of_srdensenet(scale, deconv_kernel):
     for level in ('all', 'hl', 'h'):
         net = SRDenseNet(
             upscale_factor=scale, deconv_kernel=deconv_kernel, feature_level=level, **SMALL).eval()

@@ -88,7 +88,7 @@ def test_gray_is_gray_colour():
     assert np.abs(colour - upscaler(gray)[..., None]).max() <= 1
 
 
-def test_a_small_image_needs_no_reach(monkeypatch):
+def test_a_small_image_needs_no_receptive_field(monkeypatch):
     # A probe of seconds with large networks that are not ours.
     def probe(*_):
         raise AssertionError('was probed')

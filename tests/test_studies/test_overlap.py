@@ -18,7 +18,7 @@ def test_a_tile_of_nothing(capsys):
     assert '--tile 0: give at least 1' in capsys.readouterr().err
 
 
-def test_errors_shrink_and_end_at_the_reach(tmp_path):
+def test_errors_shrink_and_end_at_the_receptive_field(tmp_path):
     torch.manual_seed(0)
     net = SRDenseNet(mid_channels=6, num_blocks=2, num_layers=2, growth_rate=3,
                      bottleneck_channels=6, upscale_factor=2).eval()

@@ -139,8 +139,8 @@ def _reads_local_files(dataset: dict) -> bool:
 
 def _names_a_storage(settings: dict) -> bool:
     for name in ('backend_args', 'file_client_args'):
-        said = settings.get(name) or {}
-        if said.get('backend', 'local') not in ('local', 'disk') or said.get('prefix'):
+        storage = settings.get(name) or {}
+        if storage.get('backend', 'local') not in ('local', 'disk') or storage.get('prefix'):
             return True
     return False
 
