@@ -2,8 +2,8 @@
 """Adapts settings of a recipe that depend on another setting that was changed."""
 from collections.abc import Iterator
 
+from mmagic.registry import LOOPS  # MMEngine's own does not know our loops
 from mmengine.config import Config
-from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from srdensenet_mm.config.type_name import type_name
@@ -51,8 +51,17 @@ def follow_train_cfg(cfg: Config) -> list[str]:
 
 def _is_by_epoch(train_cfg: dict) -> bool | None:
     """Whether the loop counts epochs; None where that is unknown."""
+    by_epoch = _loop_is_by_epoch(train_cfg)
     if _later(train_cfg, 'by_epoch', 'type'):
-        return bool(train_cfg['by_epoch'])
+        by_epoch = bool(train_cfg['by_epoch'])
+    if by_epoch is None:
+        return None
+    # An end of the other kind, said after all else that tells the kind.
+    end, before = ('max_iters', 'max_epochs') if by_epoch else ('max_epochs', 'max_iters')
+    return by_epoch != all(_later(train_cfg, end, name) for name in ('type', 'by_epoch', before))
+
+
+def _loop_is_by_epoch(train_cfg: dict) -> bool | None:
     loop = train_cfg.get('type')
     loop = LOOPS.get(loop) if isinstance(loop, str) else loop
     if isinstance(loop, type):
@@ -70,12 +79,14 @@ def _later(settings: dict, name: str, other: str) -> bool:
 
 def _fit_loop(train_cfg: dict, by_epoch: bool) -> Iterator[str]:
     """Remove inherited settings of a loop of the other kind."""
-    if 'type' in train_cfg and 'by_epoch' in train_cfg:
-        left_out = 'by_epoch'
-        if _later(train_cfg, 'by_epoch', 'type'):
-            agrees = _is_by_epoch(dict(type=train_cfg['type'])) == by_epoch
-            left_out = 'by_epoch' if agrees else 'type'
-        yield f'without train_cfg.{left_out}={train_cfg.pop(left_out)!r}'
+    if 'type' in train_cfg and _loop_is_by_epoch(train_cfg) != by_epoch:
+        yield f'without train_cfg.type={train_cfg.pop("type")!r}'
+    if 'type' in train_cfg:
+        if 'by_epoch' in train_cfg:
+            yield f'without train_cfg.by_epoch={train_cfg.pop("by_epoch")!r}'
+    elif train_cfg.get('by_epoch') is not by_epoch:
+        train_cfg.by_epoch = by_epoch
+        yield f'train_cfg.by_epoch={by_epoch}'
     ours, other = ('max_epochs', 'max_iters') if by_epoch else ('max_iters', 'max_epochs')
     if other not in train_cfg or not _later(train_cfg, ours, other):
         return

@@ -4,12 +4,12 @@ import re
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import LOOPS as MMENGINES_LOOPS
 from run_tools_here import unique_name
 from tiny_training import tiny_config
 
 from srdensenet_mm.engine import running
 from srdensenet_mm.engine.fitting_settings import drop_worker_settings, follow_train_cfg
-from srdensenet_mm.errors import UserError
 
 IMAGES, BATCH = 11, 4
 LEFT_BY_ITERATIONS = dict(log_processor=dict(by_epoch=False))
@@ -99,10 +99,31 @@ def test_what_works_in_either_loop_stays(tmp_path):
             type='ResumableIterTrainLoop', max_iters=7, val_interval=20)
 
 
-def test_a_count_of_the_other_kind_alone_is_refused(tmp_path):
-    cfg = derived(tmp_path, 'train_cfg = dict(max_epochs=4)')
-    with pytest.raises(UserError, match="TrainLoop cannot be built: .*'max_epochs'"):
-        running.train(cfg)
+@pytest.mark.parametrize('as_option', [False, True])
+def test_a_count_of_the_other_kind_alone_is_followed(tmp_path, as_option):
+    text = 'train_cfg = dict(max_epochs=4)'
+    cfg = derived(tmp_path, '' if as_option else text, **LEFT_BY_ITERATIONS)
+    if as_option:
+        cfg.merge_from_dict({'train_cfg.max_epochs': 4})
+    runner = running.train(cfg)
+    assert (runner.epoch, runner.iter) == (4, 4 * -(-IMAGES // BATCH))
+    cfg = derived(tmp_path / 'back', 'train_cfg = dict(max_iters=7)', was_by_epoch=True)
+    follow_train_cfg(cfg)
+    assert cfg.train_cfg == dict(by_epoch=False, max_iters=7, val_interval=1)
+
+
+def test_loops_that_mmengine_does_not_know_are_followed(monkeypatch):
+    """As the recipes have them; the tests' own trainings tell MMEngine of them."""
+    monkeypatch.delitem(MMENGINES_LOOPS._module_dict, 'ResumableIterTrainLoop')
+    cfg = Config(dict(
+        train_cfg=dict(type='ResumableIterTrainLoop', max_iters=60, val_interval=20),
+        log_processor=dict(by_epoch=True), param_scheduler=dict(type='StepLR', step_size=1),
+        default_hooks=dict(checkpoint=dict(type='SafeCheckpointHook', interval=1))))
+    follow_train_cfg(cfg)
+    assert cfg.log_processor.by_epoch is False
+    assert cfg.param_scheduler.convert_to_iter_based is True
+    assert (cfg.default_hooks.checkpoint.by_epoch, cfg.default_hooks.checkpoint.interval) == (
+        False, 20)
 
 
 def test_a_training_by_epochs_resumed_within_one_saves_its_end(tmp_path):
