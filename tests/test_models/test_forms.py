@@ -230,6 +230,26 @@ def test_another_forward_of_a_part_is_called():
     _assert_computes_with(net, plain)
 
 
+@pytest.mark.parametrize('everywhere', [False, True])
+def test_another_sum_of_a_convolution_is_called(monkeypatch, everywhere):
+    """As programs set it that make seamless textures."""
+    def seamless(self, x, weight, bias):
+        return F.conv2d(F.pad(x, (weight.size(-1) // 2, ) * 4, 'circular'), weight, bias)
+
+    net, plain = _network(), _by_effective_weights(_network())
+    if everywhere:
+        monkeypatch.setattr(nn.Conv2d, '_conv_forward', seamless)
+    for module in (net.conv_last, plain.conv_last):
+        monkeypatch.setattr(module, '_conv_forward', seamless.__get__(module))
+    _assert_computes_with(net, plain)
+
+
+def test_a_batch_may_be_empty():
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad):
+            assert _network()(torch.rand(0, 1, 6, 5)).shape == (0, 1, 24, 20)
+
+
 def test_channels_taken_out():
     net, plain = _network(), _by_effective_weights(_network())
     for conv in (plain.blocks[2].layers[2], ):

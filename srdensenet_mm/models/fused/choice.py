@@ -13,6 +13,8 @@ from .network import compute
 
 FORMS = ('plain', 'graph')
 _asked_for: ContextVar[str | None] = ContextVar('form', default=None)
+# What computes a module, and programs replace: the second, for one, to make seamless textures.
+_METHODS = ('forward', '_conv_forward')
 _HOOKS = ('_forward_pre_hooks', '_forward_hooks', '_backward_pre_hooks', '_backward_hooks')
 
 
@@ -67,6 +69,8 @@ def fused_forward(network: nn.Module, x: Tensor) -> Callable[[nn.Module, Tensor]
         _is_exporting() if compiling else torch.jit.is_tracing() or _is_transformed())
     if asked_for == 'plain' or traced or not isinstance(x, Tensor):
         return None
+    if not (compiling or asked_for == 'graph') and 0 in x.shape:
+        return None  # no pieces to cut
     if not _is_untouched(network) or not are_stock_parts(network):
         return None
     # A compiler fuses by itself. Pieces of a fixed size would bind it to one image size.
@@ -80,9 +84,14 @@ def _is_untouched(network: nn.Module) -> bool:
     # Hooks on the network itself are called either way.
     for module in network.modules():
         if module is not network and (
-                any(getattr(module, name) for name in _HOOKS) or 'forward' in module.__dict__
+                any(getattr(module, name) for name in _HOOKS)
+                or any(name in module.__dict__ for name in _METHODS)
                 or module._compiled_call_impl is not None):
             return False
+    # A program may as well have replaced them for all convolutions.
+    if any(getattr(kind, name, kind).__module__ != kind.__module__
+           for kind in (nn.Conv2d, nn.ConvTranspose2d) for name in _METHODS):
+        return False
     return all(type(weight) in (nn.Parameter, Tensor) for weight in network.parameters())
 
 
