@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 
 # Colours, light, and the size of a pixel.
 _PNG_CHUNKS = (b'cICP', b'sRGB', b'gAMA', b'cHRM', b'mDCV', b'cLLI', b'pHYs')
+_COLOUR_CHUNKS = _PNG_CHUNKS[:4]
 _PROFILE_SPACE = {1: b'GRAY', 3: b'RGB ', 4: b'RGB '}
 _AFTER_SIGNATURE = 8
 # Adobe RGB (1998), which cameras name in EXIF without a profile: white, red, green, blue.
@@ -56,9 +57,13 @@ def meaning_of(image: Image.Image, data: bytes) -> Meaning:
         image (Image.Image): It, as Pillow opened it; not loaded.
         data (bytes): Its file.
     """
-    profile = image.info.get('icc_profile') or _jpeg2000_profile(image, data)
+    profile = (image.info.get('icc_profile') or _jpeg2000_profile(image, data)
+               or _bmp_profile(image, data))
     if image.format == 'PNG':
         chunks = _png_chunks(data)
+        if not (profile or any(name in chunks for name in _COLOUR_CHUNKS)) and (
+                'exif' in image.info):  # else Pillow would decode all of it to find EXIF
+            chunks += _exif_colours(image)
     elif profile:
         chunks = _pixel_size(image)
     else:
@@ -88,6 +93,15 @@ def _jpeg2000_profile(image: Image.Image, data: bytes) -> bytes | None:
     if at < 4 or at > data.find(b'jp2c'):
         return None
     return data[at + 7:at - 4 + int.from_bytes(data[at - 4:at], 'big')]
+
+
+def _bmp_profile(image: Image.Image, data: bytes) -> bytes | None:
+    """Embedded by a header of version 5, which Pillow passes over."""
+    header = int.from_bytes(data[14:18], 'little')
+    if image.format != 'BMP' or header < 124 or data[70:74] != b'DEBM':
+        return None
+    at, size = struct.unpack('<II', data[126:134])
+    return data[14 + at:14 + at + size] or None
 
 
 def _video_colours(image: Image.Image, data: bytes) -> bytes:

@@ -199,6 +199,12 @@ def _identify(path: str | Path, data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         if is_heif(data):
             raise UserError(f'{path}: {HEIF_HELP}') from None
+        if data.startswith(b'version https://git-lfs.'):
+            raise UserError(f'{path}: is a Git LFS pointer, not the image itself: fetch it by '
+                            '"git lfs pull"') from None
+        if b'<html' in data[:1000].lower():
+            raise UserError(f'{path}: is a web page (HTML), not an image: download the image '
+                            'itself') from None
         if data.startswith((b'II', b'MM')):
             raise UserError(
                 f'{path}: is damaged, or a TIFF of a rare kind: convert it to PNG') from None

@@ -10,8 +10,8 @@ from .decoding import HEIF_HELP, is_heif
 EXTENSIONS = frozenset({
     '.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.jfi', '.jif', '.pjpeg', '.pjp', '.mpo',
     '.jp2', '.j2k', '.jpf', '.jpx', '.j2c', '.jpc', '.bmp', '.dib', '.tif', '.tiff', '.webp',
-    '.gif', '.avif', '.tga', '.psd', '.ico', '.icns', '.pcx', '.sgi', '.qoi', '.dds', '.xbm',
-    '.xpm', '.ppm', '.pgm', '.pbm', '.pnm', '.ras', '.sr'
+    '.gif', '.avif', '.avifs', '.tga', '.icb', '.vda', '.vst', '.psd', '.ico', '.icns', '.pcx',
+    '.sgi', '.qoi', '.dds', '.xbm', '.xpm', '.ppm', '.pgm', '.pbm', '.pnm', '.ras', '.sr'
 })
 _RAW = 'is a raw file of a camera: develop it into a PNG or TIFF'
 _DRAWING = 'is a drawing without pixels: render it into a PNG'
@@ -19,13 +19,13 @@ _FLOATS = 'holds floating-point values: convert it to a PNG or TIFF of 16 bits'
 _OTHER = 'is of a format that is not read: convert it to PNG'
 # Endings of other images -> why they are not read.
 _PASSED_OVER = {
-    **dict.fromkeys(('.heic', '.heif', '.hif'), HEIF_HELP),
+    **dict.fromkeys(('.heic', '.heics', '.heif', '.heifs', '.hif'), HEIF_HELP),
     **dict.fromkeys(('.dng', '.cr2', '.cr3', '.crw', '.nef', '.nrw', '.arw', '.orf', '.rw2',
                      '.raf', '.pef', '.srw', '.x3f', '.3fr', '.iiq'), _RAW),
     **dict.fromkeys(('.svg', '.svgz', '.eps', '.ai', '.wmf', '.emf', '.cdr'), _DRAWING),
     **dict.fromkeys(('.exr', '.hdr', '.pfm', '.fits'), _FLOATS),
     **dict.fromkeys(('.jxl', '.jxr', '.hdp', '.wdp', '.pam', '.psb', '.xcf', '.kra', '.clip',
-                     '.cur', '.pcd', '.djvu', '.flif', '.bpg', '.ktx', '.ktx2'), _OTHER),
+                     '.cur', '.pcd', '.djvu', '.flif', '.bpg', '.ktx', '.ktx2', '.dcm'), _OTHER),
 }
 # First bytes of images, for files whose names do not show that they are images.
 _SIGNATURES = (b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b'GIF87a', b'GIF89a', b'8BPS', b'qoif',

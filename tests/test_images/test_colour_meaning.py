@@ -122,6 +122,18 @@ def test_colours_that_a_tiff_tells(tmp_path):
     assert travelled(tmp_path, 'a.tif')[0] == {b'cHRM': ADOBE[b'cHRM']}
 
 
+def test_the_profile_in_a_bmp(tmp_path):
+    inside, pixels = profile(), bytes(4 * 3 * 4)
+    header = struct.pack('<IiiHHIIiiII', 124, 4, 4, 1, 24, *[0] * 6) + bytes(16) + b'DEBM'
+    header += bytes(52) + struct.pack('<II', 124 + len(pixels), len(inside)) + bytes(4)
+    size = 14 + len(header) + len(pixels) + len(inside)
+    (tmp_path / 'a.bmp').write_bytes(struct.pack(
+        '<2sIHHI', b'BM', size, 0, 0, 14 + len(header)) + header + pixels + inside)
+    assert len(header) == 124
+    found, _ = travelled(tmp_path, 'a.bmp')
+    assert zlib.decompress(found[b'iCCP'][13:]) == inside
+
+
 def test_colours_that_avif_names(tmp_path):
     file = io.BytesIO()
     Image.fromarray(np.full((16, 16, 3), 99, np.uint8)).save(file, 'AVIF')

@@ -159,6 +159,15 @@ def test_every_image_of_a_folder_is_taken_or_said_to_be_passed_over(tmp_path, mo
         assert np.abs(found.astype(int) - rgb).mean() < 6, path.name
 
 
+@pytest.mark.parametrize('content, words', [
+    (b'version https://git-lfs.github.com/spec/v1\noid sha256:00\n', 'Git LFS pointer'),
+    (b'\n<!DOCTYPE html><HTML><title>404', 'web page')])
+def test_what_was_fetched_in_an_images_place_is_named(tmp_path, content, words):
+    (tmp_path / 'a.png').write_bytes(content)
+    with pytest.raises(UserError, match=f'a.png: is a {words}'):
+        read_rgb(tmp_path / 'a.png')
+
+
 def test_what_is_passed_over_is_logged(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr('srdensenet_mm.images.reading.print_log',
