@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,9 +24,12 @@ from .layouts import LAYOUTS, OURS, Mismatch, recognise
 from .normalization import normalization_for_meta
 from .other_files import is_safetensors, what_it_is
 from .spandrel_network import SpandrelNetwork, UnknownNetwork
-from .unwrapping import find_weights
+from .unwrapping import find_weights, holds_weights
 
 _WEIGHT_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+# Of Python, NumPy and torch, what nothing but data and settings are made of.
+_DATA_MODULES = ('__main__', 'decimal', 'fractions', 'uuid')
+_DATA_PARTS = ('numpy.random.', 'numpy.ma.core.', 'torch.nn.modules.', 'torch.optim.')
 # Left out of meta: the config's text names the trainer's own folders.
 _PRIVATE_META = ('cfg', 'config', 'env_info')
 
@@ -249,7 +253,13 @@ def _parse_pickle(data: bytes) -> Any:
             with warnings.catch_warnings(), torch.serialization.safe_globals(
                     list(unread.values())):
                 warnings.simplefilter('ignore')  # guesses at why a foreign pickle may fail
-                return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+                content = torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
+            whole = next((name for name in unread if name.startswith('torch.')), None)
+            if whole is not None and not holds_weights(content):
+                raise _refusal(whole)
+            return content
+        except Mismatch:
+            raise
         except pickle.UnpicklingError as error:
             found = re.search(r'GLOBAL ([^\s]+)', str(error))
             if not found:
@@ -258,24 +268,28 @@ def _parse_pickle(data: bytes) -> Any:
                                f'holds more than weights ({reason and reason[1]})') from error
             name = found[1]
             if name in unread or not _may_stay_unread(name):
-                raise Mismatch(f'holds {name}, not only weights; it is not read, because loading '
-                               'it could run code. Where you trust it, save its weights alone: '
-                               'torch.save(network.state_dict(), FILE)') from error
+                raise _refusal(name) from error
             unread[name] = (_Unread, name)
         except Exception as error:  # torch raises many kinds for damaged files
             raise Mismatch(what_it_is(data) or 'is not a checkpoint, or a damaged or truncated '
                            f'one ({type(error).__name__})') from error
 
 
+def _refusal(name: str) -> Mismatch:
+    return Mismatch(f'holds {name}, not only weights; it is not read, because loading it could '
+                    'run code. Where you trust it, save its weights alone: '
+                    'torch.save(network.state_dict(), FILE)')
+
+
 def _may_stay_unread(name: str) -> bool:
     """Whether a pickle's global is a trainer's own, not a part of Python, NumPy or torch.
 
     The stand-in is harmless in any case. But a pickle that calls Python's own
-    functions may be an attack, and a whole network instead of weights is
-    refused.
+    functions may be an attack. Losses and layers are settings; a whole network
+    instead of weights is refused later.
     """
     module, dot, _ = name.partition('.')
-    if module == '__main__' or name.startswith('numpy.random.'):
+    if module in _DATA_MODULES or name.startswith(_DATA_PARTS):
         return True
     # torch writes Python's own functions without their module.
     return bool(dot) and module not in {*sys.stdlib_module_names, 'numpy', 'torch', 'torchvision'}
@@ -322,7 +336,10 @@ def checkpoint_of(content: Any, name: str | None = None) -> Checkpoint:
         plain.update(_plain(_of_training(read_config_text(meta.get('cfg')))))
     if found.averaged:
         plain['averaged_weights'] = True
-    return Checkpoint(dict(weights), plain)
+    # Programs that convert weights leave NumPy's arrays.
+    return Checkpoint({key: torch.from_numpy(value.astype(value.dtype.newbyteorder('=')))
+                       if isinstance(value, np.ndarray) and value.dtype.kind == 'f' else value
+                       for key, value in weights.items()}, plain)
 
 
 @lru_cache

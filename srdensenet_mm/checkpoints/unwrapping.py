@@ -5,12 +5,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from .layouts import LAYOUTS
 
 # Wrappers that put their name in front of the keys: data parallelism, compile.
 _WRAPPERS = re.compile(r'^((module|_orig_mod)\.)+')
+# Those that put it before the keys of a part: compile, checkpointing and sharding.
+_PART_WRAPPERS = re.compile(
+    r'(?<![^.])(_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.')
 # Prefixes of the network in MMagic's models, the averaged one first.
 _GENERATORS = ('generator_ema.', 'generator.')
 # Trainers' words for an average of the weights.
@@ -75,14 +79,26 @@ def strip_wrappers(weights: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mappings(content: Mapping[Any, Any], path: tuple[str, ...] = ()) -> Iterator[tuple]:
     """All mappings that hold tensors, the outer ones first, and the names that lead to them."""
-    if any(isinstance(value, Tensor) for value in content.values()):
-        yield path, content
+    if any(map(_is_weight, content, content.values())):
+        yield path, {_PART_WRAPPERS.sub('', name) if isinstance(name, str) else name: value
+                     for name, value in content.items()}
     if len(path) < _MAX_DEPTH:
         for name, value in content.items():
             # A pickle may contain itself. The depth limit ends the recursion.
             if isinstance(name, str) and isinstance(value, Mapping) and (
                     not _OTHERS.search(name.lower())):
                 yield from _mappings(value, (*path, name))
+
+
+def _is_weight(name: Any, value: Any) -> bool:
+    # Arrays are beside the weights, too: records of a training.
+    return isinstance(value, Tensor) or isinstance(value, np.ndarray) and (
+        str(name).endswith(('weight', 'bias')))
+
+
+def holds_weights(content: Any) -> bool:
+    """Whether there is any state dict in a file's content."""
+    return isinstance(content, Mapping) and any(True for _ in _mappings(content))
 
 
 def _prefixes(weights: Mapping[str, Any]) -> dict[str, None]:

@@ -3,6 +3,8 @@
 import argparse
 import collections
 import datetime
+import decimal
+import fractions
 import io
 import pathlib
 import tarfile
@@ -50,6 +52,19 @@ def test_weights_are_found_whatever_they_are_called(tmp_path, prefix, names):
     if names:
         content['discriminator'] = {'conv.weight': torch.zeros(9, 9)}
     torch.save(content, tmp_path / 'any.pth')
+    assert equal(load_network(tmp_path / 'any.pth').state_dict(), ours())
+
+
+@pytest.mark.parametrize('change', [
+    lambda weights: {key: value.numpy() for key, value in weights.items()},
+    lambda weights: {key.replace('blocks.0.', 'blocks.0._checkpoint_wrapped_module.'): value
+                     for key, value in weights.items()},
+    lambda weights: {key.replace('conv_first.', '_fsdp_wrapped_module.conv_first._orig_mod.'): value
+                     for key, value in weights.items()}])
+@pytest.mark.parametrize('wrap', [lambda weights: weights, lambda weights: dict(
+    params=weights, losses=np.arange(3.))])
+def test_arrays_and_wrapped_parts(tmp_path, change, wrap):
+    torch.save(wrap(change(ours())), tmp_path / 'any.pth')
     assert equal(load_network(tmp_path / 'any.pth').state_dict(), ours())
 
 
@@ -112,7 +127,9 @@ class _Settings(dict):
     types.SimpleNamespace(a=1), datetime.datetime.now(datetime.timezone.utc),
     datetime.timedelta(1), pathlib.PurePosixPath('/a'), pathlib.PureWindowsPath('c:/a'),
     pathlib.Path('/a'), torch.Size([1]), torch.device('cuda:0'), torch.float16, 1j, b'a',
-    bytearray(b'a'), _OfATrainer(), _OfATrainer, _Settings(a=1)], ids=lambda v: type(v).__name__)
+    bytearray(b'a'), decimal.Decimal(1), fractions.Fraction(1, 2), np.ma.array([1], mask=[1]),
+    torch.nn.L1Loss(), torch.nn.PReLU(), torch.nn.ReLU, torch.optim.Adam, _OfATrainer(),
+    _OfATrainer, _Settings(a=1)], ids=lambda v: type(v).__name__)
 def test_what_trainings_keep_beside_the_weights_is_no_danger(tmp_path, value):
     torch.save(dict(state_dict=ours(), beside=dict(value=value)), tmp_path / 'a.pth')
     assert equal(load_network(tmp_path / 'a.pth').state_dict(), ours())
@@ -133,9 +150,11 @@ def test_numbers_of_either_numpy(tmp_path, old, new):
 
 
 def test_a_network_as_a_whole_is_no_weights(tmp_path):
-    torch.save(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3)), tmp_path / 'whole.pth')
-    with pytest.raises(UserError, match=r'holds torch\.nn.*save its weights alone: torch.save'):
-        load_network(tmp_path / 'whole.pth')
+    whole = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3))
+    for content in (whole, dict(epoch=1, model=whole)):
+        torch.save(content, tmp_path / 'whole.pth')
+        with pytest.raises(UserError, match=r'holds torch\.nn.*its weights alone: torch.save'):
+            load_network(tmp_path / 'whole.pth')
 
 
 def _zip(name):

@@ -95,10 +95,11 @@ def test_a_profile_that_does_not_fit_is_left_behind_and_said(tmp_path):
     assert not found and 'a.png: its ICC profile is for GRAY' in summary.notes[0]
 
 
-@pytest.mark.parametrize('name', ['a.jpg', 'a.webp'])
+@pytest.mark.parametrize('name', ['a.jpg', 'a.webp', 'a.png'])
 @pytest.mark.parametrize('how', ['rules', 'space', 'tags', 'garbage'])
 def test_colours_that_exif_tells(tmp_path, name, how):
     exif = Image.Exif()
+    exif[274] = 1  # without any tag, Pillow writes no EXIF into a PNG
     details = exif.get_ifd(0x8769)
     details[0xA001] = 2 if how == 'space' else 0xFFFF
     if how == 'rules':
