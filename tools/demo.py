@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from srdensenet_mm.demo import copy_training_images, draw_figure, print_table, score_images
 from srdensenet_mm.errors import run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,39 +21,36 @@ def parse_args():
     return parser.parse_args()
 
 
-def run(*command) -> None:
-    """Run one of the tools as a user would, and show the command."""
-    command = [str(part) for part in command]
-    print(f'\n$ python {shlex.join(command)}', flush=True)
-    status = subprocess.run([sys.executable, *command], cwd=ROOT).returncode
-    if status:
-        sys.exit(status)
+def run(*command, quiet: bool = False) -> None:
+    """Run one of the tools as a user would; what a quiet one says is only shown if it fails."""
+    done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE if quiet else None,
+                          stderr=subprocess.STDOUT if quiet else None)
+    if done.returncode:
+        print(done.stdout or '', end='', file=sys.stderr)
+        sys.exit(done.returncode)
 
 
-def show(checkpoint, name, out, figure) -> None:
-    """Upscale Set5 with a checkpoint; print the table and draw the figure."""
-    results = out / f'Set5_{figure.stem}'
-    run('tools/infer.py', out / 'data/Set5' / f'LRbicx{SCALE}', '--checkpoint', checkpoint,
-        '--out', results, '--overwrite')
-    scores = score_images(out / 'data/Set5', {name: results}, SCALE)
-    print_table(scores, f'Set5 x{SCALE}, PSNR (dB) and SSIM on Y')
-    draw_figure(figure, out / 'data/Set5', scores, SCALE)
-    print(f'figure: {figure}')
+def say(text: str) -> None:
+    print(text, flush=True)
 
 
 def main():
     args = parse_args()
+    from srdensenet_mm.demo import (
+        copy_training_images,
+        draw_figure,
+        print_table,
+        score_checkpoints,
+    )
     out = Path(args.out).resolve()
-    run('tools/prepare_dataset.py', 'tests/data/Set5/HR', out / 'data/Set5', '--scales', SCALE)
-
-    published = sorted((ROOT / 'checkpoints').glob('srdensenet_x4-*.pth'))
-    if published:
-        print('\nThe published weights:')
-        show(published[-1], 'SRDenseNet', out, out / 'published.png')
-
-    print('\nA small network, trained now:')
+    shown = Path(os.path.relpath(out)) if out.is_relative_to(Path.cwd()) else out
+    say(f'1/4 Prepare Set5 and the training images: {shown / "data"}')
+    run('tools/prepare_dataset.py', 'tests/data/Set5/HR', out / 'data/Set5', '--scales', SCALE,
+        quiet=True)
     images = copy_training_images(out / 'data/train_HR')
-    print(f'{len(images)} images of scikit-image in {out / "data/train_HR"}')
+
+    say(f'2/4 Train a small SRDenseNet on {len(images)} images of scikit-image, some minutes')
     # Quoted: a comma in a path would make two of it.
     train_data = f'train_dataloader.dataset.data_root={str(out / "data/train_HR")!r}'
     val_data = f'val_dataloader.dataset.data_root={str(out / "data/Set5")!r}'
@@ -63,9 +59,24 @@ def main():
     run('tools/train.py', CONFIG, '--work-dir', out / 'training',
         '--cfg-options', train_data, val_data, *length)
     trained = os.fsdecode((out / 'training/last_checkpoint').read_bytes()).strip()
+
+    say("3/4 Score it on Set5 as tools/test.py does, by MMagic's metrics")
     run('tools/test.py', CONFIG, trained, '--work-dir', out / 'test', '--out', out / 'scores.json',
-        '--cfg-options', test_data)
-    show(trained, 'SRDenseNet (small)', out, out / 'figure.png')
+        '--cfg-options', test_data, quiet=True)
+
+    checkpoints = {'short training': trained}
+    published = sorted((ROOT / 'checkpoints').glob('srdensenet_x4-*.pth'))
+    if published:
+        checkpoints['published'] = published[-1]
+    say(f'4/4 Upscale Set5 with {" and ".join(checkpoints)} weights')
+    scores = score_checkpoints(out / 'data/Set5', checkpoints, SCALE)
+    print_table(scores, f'Set5 x{SCALE}, PSNR (dB) and SSIM on Y')
+    draw_figure(out / 'figure.png', out / 'data/Set5', scores, SCALE)
+    say(f'Figure: {shown / "figure.png"}   scores: {shown / "scores.json"}')
+    weights = os.path.relpath(published[-1] if published else trained)
+    say('Upscale your own images:\n    '
+        + shlex.join(['python', 'tools/infer.py', 'IMAGE_OR_FOLDER', '--checkpoint', weights,
+                      '--out', 'FOLDER']))
 
 
 if __name__ == '__main__':

@@ -10,7 +10,8 @@ from srdensenet_mm.errors import run_tool
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file, or package::path of an installed one')
+    parser.add_argument(
+        'config', help='config file, name of a recipe, or package::path of an installed one')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', help='file for the scores: .json or .yaml')
     parser.add_argument('--work-dir', help='folder for the log')
@@ -18,6 +19,9 @@ def parse_args():
         '--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
         help='override settings of the config, e.g. model.test_cfg.self_ensemble=True '
         'key="[a,b]" (quoted)')
+    parser.add_argument(
+        '--verbose', action='store_true',
+        help="show MMEngine's whole log on the console, too; it always is in the log file")
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
         help='job launcher')
@@ -34,7 +38,7 @@ def main():
     if args.out:
         check_scores_file(args.out)
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    scores = test(cfg, args.checkpoint)
+    scores = test(cfg, args.checkpoint, verbose=args.verbose)
     if args.out:
         save_scores(scores, args.out)
 

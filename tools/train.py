@@ -10,7 +10,8 @@ from srdensenet_mm.errors import run_tool
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file, or package::path of an installed one')
+    parser.add_argument(
+        'config', help='config file, name of a recipe, or package::path of an installed one')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
     parser.add_argument(
         '--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',
@@ -23,6 +24,9 @@ def parse_args():
         '--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
         help='override settings of the config, e.g. train_cfg.max_iters=1000 '
         'key="[a,b]" (quoted)')
+    parser.add_argument(
+        '--verbose', action='store_true',
+        help="show MMEngine's whole log on the console, too; it always is in the log file")
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
         help='job launcher')
@@ -37,7 +41,8 @@ def parse_args():
 def main():
     args = parse_args()
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
-    train(cfg, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr)
+    train(cfg, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr,
+          verbose=args.verbose)
     print(f'Logs and checkpoints: {cfg.work_dir}')
 
 

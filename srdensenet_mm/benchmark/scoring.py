@@ -141,13 +141,15 @@ class Scorer:
 
     def score_bicubic(self, pair: dict[str, Any]) -> Score:
         """Upscale it as MATLAB's imresize does, in RGB."""
-        def to_bgr(rgb):
-            return rgb.flip(0)
-
         low = pair['inputs'].permute(1, 2, 0).numpy()
-        high = torch.from_numpy(matlab_bicubic_upscale(low, self._scale)).permute(2, 0, 1)
+        return self.score_image(pair, matlab_bicubic_upscale(low, self._scale))
+
+    def score_image(self, pair: dict[str, Any], rgb: np.ndarray) -> Score:
+        """Score an upscaled image, uint8 (H, W, 3) RGB, whatever it was made by."""
+        high = torch.from_numpy(rgb).permute(2, 0, 1)
+        # The metrics take BGR.
         return self._score(dict(
-            gt_img=to_bgr(pair['data_samples'].gt_img), output=dict(pred_img=to_bgr(high))))
+            gt_img=pair['data_samples'].gt_img.flip(0), output=dict(pred_img=high.flip(0))))
 
     def _score(self, sample: dict[str, Any]) -> Score:
         found = {}

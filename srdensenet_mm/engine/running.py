@@ -36,6 +36,7 @@ from srdensenet_mm.files import atomic_write, make_folder
 from .checks.config import check_data, check_sections, name_bad_images
 from .checks.work_folder import find_whole_checkpoint, mark_earlier_checkpoints
 from .clear_errors import clear_errors
+from .console import ConsoleHook, QuietRunner
 from .fitting_settings import drop_worker_settings, follow_train_cfg
 from .hooks.checkpoint_keys_hook import CheckpointKeysHook
 from .hooks.save_on_signal_hook import SaveOnSignalHook
@@ -71,14 +72,15 @@ def load_config(config: str,
         if checkpoint_hook and 'default_hooks.checkpoint.out_dir' not in (cfg_options or {}):
             checkpoint_hook.out_dir = None
     elif not cfg.get('work_dir'):
-        cfg.work_dir = str(Path('work_dirs') / Path(config).stem)
+        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename).stem)
     return cfg
 
 
 def train(cfg: Config,
           resume: bool | str = False,
           amp: bool = False,
-          auto_scale_lr: bool = False) -> Runner:
+          auto_scale_lr: bool = False,
+          verbose: bool = False) -> Runner:
     """Train by a config.
 
     Args:
@@ -89,6 +91,7 @@ def train(cfg: Config,
         amp (bool): Mixed precision, in the type that suits the device.
         auto_scale_lr (bool): Scale the learning rate by the global batch size
             over ``auto_scale_lr.base_batch_size``.
+        verbose (bool): Show MMEngine's whole log on the console, too.
 
     Returns:
         Runner: After training.
@@ -109,7 +112,7 @@ def train(cfg: Config,
         cfg.auto_scale_lr = dict(cfg.get('auto_scale_lr') or {}, enable=True)
     if not torch.cuda.is_available():
         keep_freed_memory()
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, verbose)
     for note in notes:
         runner.logger.warning(note)
     runner.register_hook(CheckpointKeysHook(strict=bool(cfg.get('resume'))))
@@ -125,6 +128,8 @@ def train(cfg: Config,
         for hook in runner.hooks:
             if isinstance(hook, SaveOnSignalHook):
                 hook.restore()
+            elif isinstance(hook, ConsoleHook):
+                hook.close()
     return runner
 
 
@@ -148,12 +153,13 @@ def _choose_checkpoint(cfg: Config, resume: bool | str) -> dict:
     return {}
 
 
-def test(cfg: Config, checkpoint: str) -> dict[str, float]:
+def test(cfg: Config, checkpoint: str, verbose: bool = False) -> dict[str, float]:
     """Score a checkpoint on the config's test sets.
 
     Args:
         cfg (Config): From :func:`load_config`.
         checkpoint (str): A Runner's, published or converted checkpoint.
+        verbose (bool): Show MMEngine's whole log on the console, too.
 
     Returns:
         Dict[str, float]: The metrics, such as ``'Set5-Y/PSNR'`` in dB.
@@ -169,14 +175,19 @@ def test(cfg: Config, checkpoint: str) -> dict[str, float]:
     _take_community_network(cfg, checkpoint)
     cfg.load_from, cfg.resume = None, False
     cfg.model = without_perceptual_loss(cfg.model)
-    runner = build_runner(cfg)
+    runner = build_runner(cfg, verbose)
     leave_out_training(runner)
     _check_self_ensemble(cfg, runner.model)
     load_for_test(runner.model, checkpoint)
     recorder = _RecordMetrics()
     runner.register_hook(recorder, 'LOWEST')
-    with clear_errors(cfg):
-        runner.test()
+    try:
+        with clear_errors(cfg):
+            runner.test()
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, ConsoleHook):
+                hook.close()
     return recorder.metrics
 
 
@@ -211,8 +222,12 @@ def _check_self_ensemble(cfg: Config, model: nn.Module) -> None:
                         'LumaEditModel does (tools/infer.py --self-ensemble upscales with any)')
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, verbose: bool = True) -> Runner:
     """Build the config's Runner, on this machine's device and launcher.
+
+    Args:
+        cfg (Config): From :func:`load_config`.
+        verbose (bool): MMEngine's own console. Else that of :mod:`.console`.
 
     Raises:
         UserError: The config cannot be built (the message names the part), or
@@ -228,8 +243,12 @@ def build_runner(cfg: Config) -> Runner:
     drop_worker_settings(cfg)
     return_what_cannot_be_sent()
     with clear_errors(cfg):
-        runner = Runner.from_cfg(cfg)
+        runner = (Runner if verbose else QuietRunner).from_cfg(cfg)
     hide_part_wrappers(runner.model)
+    if not verbose:
+        logger_hook = (cfg.get('default_hooks') or {}).get('logger') or {}
+        runner.register_hook(ConsoleHook(
+            Path(cfg.filename or cfg.work_dir).stem, logger_hook.get('interval', 10)), 'LOWEST')
     return runner
 
 

@@ -77,7 +77,7 @@ def find_whole_checkpoint(work_dir: str) -> str | None:
         try:
             read_checkpoint(candidate)
         except UserError as error:
-            print_log(f'{error}; trying an older one', 'current')
+            print_log(f'{error}; trying an older one', 'current', logging.WARNING)
             first_error = first_error or error
         else:
             return str(candidate)

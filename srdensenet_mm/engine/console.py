@@ -1,0 +1,146 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""What a training or a test shows on the console; MMEngine's listings go to the log file."""
+import logging
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from tqdm import tqdm
+
+from srdensenet_mm.checkpoints.fitting import unwrapped
+
+
+class QuietRunner(Runner):
+    """MMEngine's Runner, whose console shows warnings and errors alone.
+
+    The log file keeps everything. MMEngine 0.10 has one level for both, so the
+    console's part of the logger is set apart as soon as it is made.
+    """
+
+    def build_logger(self, *args, **kwargs):
+        """Build MMEngine's logger and set its console's level."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setLevel(max(handler.level, logging.WARNING))
+                handler.setStream(_AroundBars())
+        return logger
+
+
+class _AroundBars:
+    """Standard output; a line is written above a progress bar, not into it."""
+
+    def write(self, text: str) -> None:
+        tqdm.write(text, file=sys.stdout, end='')
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+class ConsoleHook(Hook):
+    """Says what runs and where its log is, how far it is, and what it reached.
+
+    On a terminal, a bar shows the progress. Elsewhere (a file, a job's log) it
+    is a plain line at the interval of the config's ``LoggerHook``. Only the
+    main process writes.
+
+    Args:
+        name (str): The recipe's name, for the first line.
+        interval (int): Iterations between two plain lines.
+    """
+
+    priority = 'LOWEST'  # after the hooks that gather the loss and the scores
+
+    def __init__(self, name: str, interval: int = 100):
+        self.name = name
+        self.interval = interval
+        self._bar = None
+        self._shown = is_main_process()
+
+    def before_train(self, runner) -> None:
+        """Name the model, the device, the length and the log, and start the bar."""
+        begin = f' from iteration {runner.iter}' if runner.iter else ''
+        self._start(runner, f'Training {self.name}', runner.max_iters - runner.iter,
+                    f', {runner.max_iters} iterations{begin}')
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Move the bar on."""
+        losses = runner.message_hub.log_scalars.get('train/loss')
+        loss = f'loss {losses.current():.4g}' if losses is not None else ''
+        self._advance(f'iteration {runner.iter + 1} of {runner.max_iters}', loss)
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        """Show the scores of a validation."""
+        self._say(f'iteration {runner.iter}: ' + ', '.join(_scores(metrics)))
+
+    def after_train(self, runner) -> None:
+        """Name the best checkpoint."""
+        self.close()
+        info = runner.message_hub.runtime_info
+        if info.get('best_score') is not None:
+            self._say(f'Best: {info["best_score"]:.4f}, {_short(info.get("best_ckpt", ""))}')
+
+    def before_test(self, runner) -> None:
+        """Name the model, the device, the number of images and the log, and start the bar."""
+        loop = runner.test_loop
+        loaders = getattr(loop, 'dataloaders', None) or [loop.dataloader]
+        images = sum(len(loader.dataset) for loader in loaders)
+        self._start(runner, f'Testing {self.name}', sum(map(len, loaders)), f', {images} images')
+
+    def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """Move the bar on."""
+        self._advance('batch {}', '')
+
+    def after_test_epoch(self, runner, metrics=None) -> None:
+        """Show the scores."""
+        self.close()
+        for line in _scores(metrics):
+            self._say(line)
+
+    def close(self) -> None:
+        """Take the bar away; whatever ended the run, the terminal is left clean."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _start(self, runner, what: str, total: int, length: str) -> None:
+        if not self._shown:
+            return
+        device = next(unwrapped(runner.model).parameters()).device
+        if device.type == 'cuda':
+            device = f'{device} ({torch.cuda.get_device_name(device)})'
+        processes = f' in {runner.world_size} processes' if runner.world_size > 1 else ''
+        self._say(f'{what} on {device}{processes}{length}; log: {_short(runner.logger._log_file)}')
+        self._bar = tqdm(total=total, dynamic_ncols=True, leave=False, unit='it',
+                         disable=not sys.stderr.isatty())
+        self._done = 0
+
+    def _advance(self, where: str, note: str) -> None:
+        if self._bar is None:
+            return
+        self._done += 1
+        if not self._bar.disable:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update()
+        elif self._done % self.interval == 0:
+            self._say(', '.join(filter(None, [where.format(self._done), note])))
+
+    def _say(self, text: str) -> None:
+        if self._shown:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+
+def _scores(metrics: dict | None) -> list[str]:
+    return [f'{name} {float(value):.4f}' for name, value in (metrics or {}).items()]
+
+
+def _short(path: str) -> str:
+    """A path as seen from here, where it is below."""
+    try:
+        return str(Path(path).resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
