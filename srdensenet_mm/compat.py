@@ -293,6 +293,20 @@ def _history_buffer_method(owner: object, name: str) -> object:
     raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) was not an allowed global')
 
 
+def says_nothing(message: str) -> bool:
+    """Whether a warning of MMEngine tells a user nothing that can be acted on.
+
+    Concerns mmengine 0.10 with mmagic 1.2: MMagic's own data sets, metrics and
+    file readers cause these warnings at every start, whatever the config.
+
+    Args:
+        message (str): The logged text.
+    """
+    return re.search('is not a meta file, simply parsed|The prefix is not set in metric class|'
+                     '"FileClient" will be deprecated|"HardDiskBackend" is the alias',
+                     message) is not None
+
+
 def bare_message(error: UserError) -> str:
     """An error's original message in a data loader's worker.
 

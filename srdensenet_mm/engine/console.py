@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from srdensenet_mm.checkpoints.fitting import unwrapped
+from srdensenet_mm.compat import says_nothing
 
 
 class QuietRunner(Runner):
@@ -26,6 +27,7 @@ class QuietRunner(Runner):
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setLevel(max(handler.level, logging.WARNING))
+                handler.addFilter(lambda record: not says_nothing(record.getMessage()))
                 handler.setStream(_AroundBars())
         return logger
 

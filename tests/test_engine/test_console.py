@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from mmengine.evaluator import Evaluator
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
@@ -18,14 +19,15 @@ class Net(BaseModel):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.tensor(2.0))
 
-    def forward(self, inputs, mode='tensor'):
+    def forward(self, *inputs, mode='tensor'):
         return dict(loss=self.weight) if mode == 'loss' else []
 
 
-class Quality:
+class Quality(Evaluator):
     """An evaluator whose score is 1.5."""
 
-    dataset_meta = None
+    def __init__(self):
+        super().__init__([])
 
     def process(self, *args, **kwargs):
         pass
@@ -35,7 +37,7 @@ class Quality:
 
 
 def run(kind, tmp_path, **options):
-    loader = DataLoader([0, 1, 2, 3], batch_size=1)
+    loader = DataLoader([(0,), (1,), (2,), (3,)], batch_size=1)
     runner = kind(
         Net(), str(tmp_path), train_dataloader=loader, val_dataloader=loader,
         train_cfg=dict(by_epoch=False, max_iters=4, val_interval=2), val_cfg=dict(),
@@ -44,6 +46,7 @@ def run(kind, tmp_path, **options):
     hook = ConsoleHook('recipe', interval=2)
     runner.register_hook(hook, 'LOWEST')
     runner.logger.warning('a warning')
+    runner.logger.warning('The prefix is not set in metric class PSNR.')
     runner.train()
     hook.close()
     return runner
@@ -53,6 +56,8 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path, capsys):
     runner = run(QuietRunner, tmp_path)
     out, err = capsys.readouterr()
     lines = out.splitlines()
+    assert 'prefix is not set' not in out
+    lines = [line for line in lines if 'Dataset list has no metainfo' not in line]
     assert 'a warning' in lines[0]
     assert lines[1].startswith('Training recipe on cpu, 4 iterations; log: ')
     assert lines[1].endswith('.log')
