@@ -20,7 +20,7 @@ class Net(BaseModel):
         self.weight = torch.nn.Parameter(torch.tensor(2.0))
 
     def forward(self, *inputs, mode='tensor'):
-        return dict(loss=self.weight) if mode == 'loss' else []
+        return dict(loss=self.weight) if mode == 'loss' else [0]
 
 
 class Quality(Evaluator):
