@@ -53,8 +53,7 @@ def score_checkpoints(data: str | Path, checkpoints: dict[str, str | Path],
         scale (int): The upscaling factor.
 
     Returns:
-        dict: By title (``'bicubic'`` first, ``'HR'`` not among them), then by
-        the image's name.
+        dict: By title (``'bicubic'`` first), then by the image's name.
 
     Raises:
         UserError: The set or a checkpoint cannot be read.
@@ -98,9 +97,8 @@ def draw_figure(path: str | Path, data: str | Path, scores: dict[str, dict[str, 
         scores (dict): From :func:`score_checkpoints`.
         scale (int): The upscaling factor.
     """
-    import matplotlib
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
+    # Without pyplot, which wants a backend that can show windows.
+    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     pair = dict(DataSet(data, scale))[_STEM]
@@ -110,8 +108,8 @@ def draw_figure(path: str | Path, data: str | Path, scores: dict[str, dict[str, 
     details = [(f'{name}\n{by[_STEM].metrics["PSNR-Y"]:.2f} dB',
                 by[_STEM].prediction[..., ::-1][crop]) for name, by in scores.items()]
     details.append(('HR\n', truth[crop]))
-    figure, axes = plt.subplots(1, 1 + len(details), layout='constrained',
-                                figsize=(2.1 * (1 + len(details)), 2.6))
+    figure = Figure(figsize=(2.1 * (1 + len(details)), 2.6), layout='constrained')
+    axes = figure.subplots(1, 1 + len(details))
     axes[0].imshow(truth)
     axes[0].add_patch(Rectangle((left, top), side, side, fill=False, color='red', lw=1.5))
     axes[0].set_title(f'{_STEM} of Set5\nx{scale}', fontsize=10)
@@ -122,4 +120,3 @@ def draw_figure(path: str | Path, data: str | Path, scores: dict[str, dict[str, 
         axis.set_axis_off()
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=144)
-    plt.close(figure)
