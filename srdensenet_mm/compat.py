@@ -303,7 +303,8 @@ def says_nothing(message: str) -> bool:
         message (str): The logged text.
     """
     return re.search('is not a meta file, simply parsed|The prefix is not set in metric class|'
-                     '"FileClient" will be deprecated|"HardDiskBackend" is the alias',
+                     '"FileClient" will be deprecated|"HardDiskBackend" is the alias|'
+                     "Cannot find key 'gt_img' in data sample",
                      message) is not None
 
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -39,8 +40,15 @@ def copy_training_images(folder: str | Path) -> list[Path]:
     source = Path(spec.submodule_search_locations[0]) / 'data'
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # Without their permissions, which not every file system takes.
-    return [Path(shutil.copyfile(source / name, folder / name)) for name in _PHOTOGRAPHS]
+    for name in _PHOTOGRAPHS:
+        if name.endswith('.png'):
+            # Without a profile that makes libpng complain at each reading.
+            with Image.open(source / name) as image:
+                image.save(folder / name, icc_profile=None)
+        else:
+            # Without its permissions, which not every file system takes.
+            shutil.copyfile(source / name, folder / name)
+    return [folder / name for name in _PHOTOGRAPHS]
 
 
 def score_checkpoints(data: str | Path, checkpoints: dict[str, str | Path],
@@ -80,6 +88,17 @@ def print_table(scores: dict[str, dict[str, Score]], title: str) -> None:
         table.add_row(stem, *(_cell(by[stem].metrics) for by in scores.values()))
     table.add_section()
     table.add_row('average', *(_cell(mean_metrics(list(by.values()))) for by in scores.values()))
+    Console(width=80).print(table)
+
+
+def print_tool_scores(scores: dict[str, float], title: str) -> None:
+    """Print what tools/test.py measured, ``{'Set5-Y/PSNR': dB, ...}``, on Y and on RGB."""
+    table = Table(title=title, title_justify='left')
+    for name in ('', 'PSNR', 'SSIM'):
+        table.add_column(name, justify='right' if name else 'left')
+    for colours in dict.fromkeys(key.partition('/')[0] for key in scores):
+        table.add_row(colours.rpartition('-')[2], f'{scores[f"{colours}/PSNR"]:.2f}',
+                      f'{scores[f"{colours}/SSIM"]:.4f}')
     Console(width=80).print(table)
 
 

@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / 'srdensenet_mm'
 # From the top to the bottom; parts of one line may import one another one way.
 LAYERS = (
-    ('cli', 'app'), ('benchmark', 'demo'), ('export', 'spandrel'), ('inference', ), ('backends', ),
+    ('cli', 'app'), ('demo', ), ('benchmark', ), ('export', 'spandrel'), ('inference', ),
+    ('backends', ),
     ('engine', ), ('datasets', 'checkpoints'), ('config', 'images'), ('models', ),
     ('compat', ), ('device', 'files', 'free_memory', 'optional_packages'), ('errors', 'version'))
 RANK = {part: i for i, layer in enumerate(LAYERS) for part in layer}

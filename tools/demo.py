@@ -1,6 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Train a small SRDenseNet in minutes, score it on Set5, and draw its results."""
 import argparse
+import json
 import os
 import shlex
 import subprocess
@@ -41,6 +42,7 @@ def main():
         copy_training_images,
         draw_figure,
         print_table,
+        print_tool_scores,
         score_checkpoints,
     )
     out = Path(args.out).resolve()
@@ -63,6 +65,8 @@ def main():
     say("3/4 Score it on Set5 as tools/test.py does, by MMagic's metrics")
     run('tools/test.py', CONFIG, trained, '--work-dir', out / 'test', '--out', out / 'scores.json',
         '--cfg-options', test_data, quiet=True)
+    print_tool_scores(json.loads((out / 'scores.json').read_text()),
+                      f'The short training on Set5 x{SCALE}')
 
     checkpoints = {'short training': trained}
     published = sorted((ROOT / 'checkpoints').glob('srdensenet_x4-*.pth'))

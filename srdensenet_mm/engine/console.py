@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from tqdm import tqdm
 
@@ -30,6 +31,12 @@ class QuietRunner(Runner):
                 handler.addFilter(lambda record: not says_nothing(record.getMessage()))
                 handler.setStream(_AroundBars())
         return logger
+
+
+def quiet_early_warnings() -> None:
+    """Take what says nothing off the console also before the Runner has made its logger."""
+    for handler in MMLogger.get_current_instance().handlers:
+        handler.addFilter(lambda record: not says_nothing(record.getMessage()))
 
 
 class _AroundBars:

@@ -36,7 +36,7 @@ from srdensenet_mm.files import atomic_write, make_folder
 from .checks.config import check_data, check_sections, name_bad_images
 from .checks.work_folder import find_whole_checkpoint, mark_earlier_checkpoints
 from .clear_errors import clear_errors
-from .console import ConsoleHook, QuietRunner
+from .console import ConsoleHook, QuietRunner, quiet_early_warnings
 from .fitting_settings import drop_worker_settings, follow_train_cfg
 from .hooks.checkpoint_keys_hook import CheckpointKeysHook
 from .hooks.save_on_signal_hook import SaveOnSignalHook
@@ -101,6 +101,8 @@ def train(cfg: Config,
             disk or memory is full, or a data-loading worker is lost; a loss is
             NaN or infinite (:class:`InvalidLossError`).
     """
+    if not verbose:
+        quiet_early_warnings()
     check_sections(cfg, ['model', 'train_dataloader', 'train_cfg', 'optim_wrapper'])
     notes = follow_train_cfg(cfg)
     check_data(cfg, ['train_dataloader', 'val_dataloader'])
@@ -168,6 +170,8 @@ def test(cfg: Config, checkpoint: str, verbose: bool = False) -> dict[str, float
         UserError: The data is missing, or the checkpoint cannot be read or
             does not fit the config's network.
     """
+    if not verbose:
+        quiet_early_warnings()
     check_sections(cfg, ['model', 'test_dataloader', 'test_cfg', 'test_evaluator'])
     check_data(cfg, ['test_dataloader'])
     name_bad_images(cfg, ['test_dataloader'])
