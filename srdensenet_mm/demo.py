@@ -138,4 +138,4 @@ def draw_figure(path: str | Path, data: str | Path, scores: dict[str, dict[str, 
     for axis in axes:
         axis.set_axis_off()
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=144)
+        figure.savefig(temporary, dpi=144, bbox_inches='tight', pad_inches=0.05)
