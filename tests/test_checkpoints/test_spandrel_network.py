@@ -105,7 +105,7 @@ def test_tiles(network_file):
 def test_by_the_registry_and_the_keys(network_file, tmp_path):
     from mmagic.registry import MODELS
     name, path, descriptor = network_file
-    network = MODELS.build(dict(type='SpandrelNetwork', path=str(path))).eval()
+    network = MODELS.build(dict(type='mmagic.SpandrelNetwork', path=str(path))).eval()
     inputs = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         expected = network(inputs)
@@ -123,7 +123,7 @@ def test_by_the_registry_and_the_keys(network_file, tmp_path):
     network(inputs).mean().backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
     holder = torch.nn.ModuleDict(dict(generator=MODELS.build(
-        dict(type='SpandrelNetwork', path=str(path))))).eval()
+        dict(type='mmagic.SpandrelNetwork', path=str(path))))).eval()
     for parameter in holder.parameters():
         torch.nn.init.zeros_(parameter)
     holder.load_state_dict({f'generator.{k}': v for k, v in again.state_dict().items()})

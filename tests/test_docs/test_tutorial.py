@@ -31,6 +31,8 @@ def test_it_runs_in_an_empty_folder(tmp_path, monkeypatch):
     """Without network and checkout, but for the weights that lie beside the package."""
     monkeypatch.setenv('PYTHONPATH', str(ROOT))
     monkeypatch.setenv('TMPDIR', str(tmp_path))
+    # Tools that ran in this process before have set it for themselves.
+    monkeypatch.delenv('MPLBACKEND', raising=False)
     monkeypatch.setenv('HTTPS_PROXY', 'http://127.0.0.1:9')  # nobody answers there
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     kept = psnr_of_table(notebook)

@@ -42,7 +42,7 @@ def run(kind, tmp_path, **options):
         Net(), str(tmp_path), train_dataloader=loader, val_dataloader=loader,
         train_cfg=dict(by_epoch=False, max_iters=4, val_interval=2), val_cfg=dict(),
         val_evaluator=Quality(), optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
-        experiment_name=tmp_path.name, **options)
+        experiment_name=tmp_path.name, default_scope='mmagic', **options)
     hook = ConsoleHook('recipe', interval=2)
     runner.register_hook(hook, 'LOWEST')
     runner.logger.warning('a warning')
