@@ -42,7 +42,7 @@ class Upscaling:
     std: Sequence[float] = (255., )
     size_multiple: int = 1
     inexact_overlap: int | None = None
-    dtypes: Sequence[str] = tuple(DTYPES)
+    dtypes: Sequence[str] = (*DTYPES, 'int8')
     title: str = ''
 
     @property

@@ -2,6 +2,8 @@
 """What is promised of the default network at its real size: quality in fewer bits, and memory."""
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import speed_parts
 
@@ -11,8 +13,9 @@ from srdensenet_mm.backends.quantization import dead_leaves, to_int8
 from srdensenet_mm.benchmark.peak_memory import run_fresh
 from srdensenet_mm.checkpoints import load_network
 from srdensenet_mm.device import cpu_has_bf16
+from srdensenet_mm.errors import UserError
 from srdensenet_mm.export.judging import image_pairs
-from srdensenet_mm.inference import memory
+from srdensenet_mm.inference import Upscaler, memory
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +27,19 @@ def test_bf16_scores_as_fp32_does():
         load_network(checkpoint), names=['ours, fp32', 'ours, bf16']).values()
     assert bf16 != fp32
     assert abs(bf16 - fp32) < 0.01
+
+
+def test_an_upscaler_in_int8():
+    """OpenVINO computes what torch does, to the roundings of 8 bits."""
+    pytest.importorskip('openvino')
+    checkpoint, = (ROOT / 'checkpoints').glob('srdensenet_x4-*.pth')
+    low = cv2.imread(str(ROOT / 'tests/data/Set5/LR_bicubic/X4/bird.png'), cv2.IMREAD_GRAYSCALE)
+    int8, fp32 = (Upscaler(checkpoint, device='cpu', dtype=dtype, backend=backend)(low)
+                  for dtype, backend in (('int8', 'openvino'), ('fp32', 'torch')))
+    apart = np.abs(int8.astype(int) - fp32)
+    assert 0.01 < apart.mean() < 0.5 and apart.max() < 16
+    with pytest.raises(UserError, match='backend=torch, dtype'):
+        Upscaler(checkpoint, device='cpu', dtype='int8')
 
 
 @pytest.mark.parametrize('scale', [2, 3, 4])
