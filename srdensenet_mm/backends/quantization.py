@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 
+from srdensenet_mm.errors import UserError
 from srdensenet_mm.optional_packages import import_optional
 
 from .onnx_graph import INPUT
@@ -41,18 +42,23 @@ def to_int8(model: bytes, batches: Sequence[np.ndarray]) -> bytes:
         around each quantized operation), with float32 input and output.
 
     Raises:
-        UserError: onnx or onnxruntime is not installed.
+        UserError: onnx or onnxruntime is not installed, or nothing can be
+            quantized.
     """
     onnx = import_optional('onnx')
     quantization = onnxruntime_tool('quantization')
     proto = onnx.load_from_string(model)
+    names = _quantized_nodes(proto.graph)
+    if not names:  # the quantizer would take all nodes
+        raise UserError('dtype=int8: the network has no convolution between its first and its '
+                        'last, so nothing would be computed in 8 bits: choose fp32')
     with tempfile.TemporaryDirectory() as folder, _quiet():
         target = Path(folder) / 'int8.onnx'
         quantization.quantize_static(
             proto, target, _Reader(batches),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=list(_QUANTIZED),
-            nodes_to_quantize=_quantized_nodes(proto.graph),
+            nodes_to_quantize=names,
             per_channel=True,
             # Weights in seven bits: with eight, CPUs without VNNI overflow where they add two
             # products in 16 bits.
@@ -67,6 +73,8 @@ def _quantized_nodes(graph) -> list[str]:
     """The names of the nodes that compute in 8 bits."""
     convolutions = [node for node in graph.node
                     if node.op_type in (*_QUANTIZED, 'ConvTranspose', 'MatMul')]
+    if not convolutions:
+        return []
     first, last = convolutions[0], convolutions[-1]
     read_by = {}
     for node in graph.node:

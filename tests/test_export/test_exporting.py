@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from mmcv.image import rgb2ycbcr, ycbcr2rgb
 from rounding import assert_same_sums, terms
 
+from srdensenet_mm.backends.onnx_graph import folded, to_onnx
+from srdensenet_mm.backends.quantization import dead_leaves, to_int8
 from srdensenet_mm.checkpoints import load_network
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.export import exporting
@@ -248,3 +250,12 @@ def run_tool(monkeypatch, arguments):
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / 'tools' / 'export_onnx.py'), run_name='__main__')
     return ended.value.code
+
+
+def test_a_network_without_anything_to_quantize():
+    first_and_last = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1),
+                                         torch.nn.Conv2d(4, 1, 3, padding=1))
+    for network in (torch.nn.Upsample(scale_factor=2), first_and_last):
+        network.in_channels = 1
+        with pytest.raises(UserError, match='choose fp32'):
+            to_int8(folded(to_onnx(network)), dead_leaves(1, 1))
