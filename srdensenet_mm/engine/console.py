@@ -28,7 +28,7 @@ class QuietRunner(Runner):
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setLevel(max(handler.level, logging.WARNING))
-                handler.addFilter(lambda record: not says_nothing(record.getMessage()))
+                handler.addFilter(_is_worth_showing)
                 handler.setStream(_AroundBars())
         return logger
 
@@ -36,7 +36,12 @@ class QuietRunner(Runner):
 def quiet_early_warnings() -> None:
     """Take what says nothing off the console also before the Runner has made its logger."""
     for handler in MMLogger.get_current_instance().handlers:
-        handler.addFilter(lambda record: not says_nothing(record.getMessage()))
+        handler.addFilter(_is_worth_showing)
+
+
+def _is_worth_showing(record: logging.LogRecord) -> bool:
+    # One function for all: logging adds the same filter to a handler once.
+    return not says_nothing(record.getMessage())
 
 
 class _AroundBars:
