@@ -23,6 +23,21 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent / 'studies')]
 import srdensenet_mm  # noqa: E402, F401
 
 
+@pytest.fixture(autouse=True)
+def no_run_before():
+    """A test finds no default scope of a run before it in the process, as a user's script does.
+
+    `Runner` sets it for the whole process. Which tests share a process differs between runs.
+    """
+    from mmengine.registry import DefaultScope
+
+    before = dict(DefaultScope._instance_dict)
+    DefaultScope._instance_dict.clear()
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
+
+
 @pytest.fixture(params=['EPERM', 'ENOTSUP', 'EINVAL', 'ENOSYS'])
 def grudging_share(request, monkeypatch):
     """A file system that takes files, and nothing that can be asked of them."""
