@@ -14,6 +14,7 @@ or ``ops``; without mmcv, ``import srdensenet_mm`` says so in one line.
 As OpenMMLab's packages do, the recipes, the tools and model-index.yml travel
 inside the package in a folder ``.mim``, where ``mim`` and
 ``srdensenet_mm.config.recipes`` look for them: copies in a wheel, links in a checkout.
+The published weights travel there too, without their logs and curves.
 """
 import os
 import re
@@ -25,7 +26,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = 'srdensenet_mm'
-MIM_PARTS = ('configs', 'tools', 'model-index.yml')
+MIM_PARTS = ('configs', 'tools', 'model-index.yml', 'checkpoints')
 
 
 def read_version() -> str:
@@ -52,8 +53,8 @@ def copy_mim(folder: Path) -> None:
     for part in MIM_PARTS:
         source = ROOT / part
         if source.is_dir():
-            shutil.copytree(source, folder / part,
-                            ignore=shutil.ignore_patterns('__pycache__', '*.pyc', '.*'))
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns(
+                '__pycache__', '*.pyc', '.*', '*.log.jsonl', '*.png'))
         elif source.exists():
             shutil.copy2(source, folder / part)
 

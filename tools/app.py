@@ -4,14 +4,14 @@ import argparse
 import signal
 import sys
 
-from srdensenet_mm.errors import UserError, run_tool
+from srdensenet_mm.errors import run_tool
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--checkpoint', nargs='+', action='extend', metavar='FILE', help='weights to choose from '
-        '(default: those in checkpoints/ of a checkout)')
+        '(default: those that come with the package)')
     parser.add_argument('--host', default='127.0.0.1', help='the address to listen on; 0.0.0.0 '
                         'lets other machines in, without a password (default: 127.0.0.1)')
     parser.add_argument('--port', type=int, default=7860, help='0 takes a free one (default: 7860)')
@@ -26,13 +26,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from srdensenet_mm.app import Jobs, make_server, published_checkpoints
+    from srdensenet_mm.app import Jobs, make_server
+    from srdensenet_mm.checkpoints.published import published_files
     from srdensenet_mm.optional_packages import import_optional
     import_optional('flask')
-    checkpoints = args.checkpoint or published_checkpoints()
-    if not checkpoints:
-        raise UserError('no weights here: --checkpoint FILE names some (a checkout has them in '
-                        'checkpoints/)')
+    checkpoints = args.checkpoint or list(published_files().values())
     # The images that it keeps go away however it is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print('Loading the weights ...', flush=True)

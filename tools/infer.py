@@ -9,7 +9,11 @@ from srdensenet_mm.errors import run_tool
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('inputs', nargs='+', metavar='IMAGE_OR_FOLDER_OR_GLOB')
-    parser.add_argument('--checkpoint', required=True, help='weights to upscale with')
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument('--checkpoint', metavar='FILE', help='weights of yours')
+    weights.add_argument(
+        '--weights', default='plain', metavar='NAME', help='weights that come with the package: '
+        'plain for clean images, photo for photographs stored as JPEG or noisy (default: plain)')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='where to write the PNGs')
     parser.add_argument(
         '--config', help="the MMagic config of another network's checkpoint: "
@@ -39,12 +43,14 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
+    from srdensenet_mm.checkpoints.published import find_weights
     from srdensenet_mm.inference.folder import Summary, find_jobs, prepare_output, upscale_files
     from srdensenet_mm.inference.upscaler import Upscaler
+    checkpoint = args.checkpoint or find_weights(args.weights)
     jobs = find_jobs(args.inputs, args.out)
     prepare_output(args.out)
     upscaler = Upscaler(
-        args.checkpoint,
+        checkpoint,
         device=args.device,
         dtype=args.dtype,
         tile=args.tile,

@@ -13,6 +13,7 @@ from torch import nn
 
 from srdensenet_mm.checkpoints.fitting import check_settings, load_for_test, networks_of, unwrapped
 from srdensenet_mm.checkpoints.model_config import model_config
+from srdensenet_mm.checkpoints.published import in_package
 from srdensenet_mm.checkpoints.reading import (
     holds_community_network,
     read_checkpoint,
@@ -150,6 +151,7 @@ def _choose_checkpoint(cfg: Config, resume: bool | str) -> dict:
         else:
             print_log(f'--resume: no checkpoint in {cfg.work_dir} yet, training from the start')
     if cfg.get('load_from') and '://' not in cfg.load_from:
+        cfg.load_from = in_package(cfg.load_from)
         # Refuses a damaged file, or one that holds more than data.
         return read_checkpoint(cfg.load_from).meta
     return {}

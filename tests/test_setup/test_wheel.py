@@ -10,13 +10,18 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from mmagic_layout import write_layout
 from mmengine.config import Config
 
+from srdensenet_mm.inference import Upscaler
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'CITATION.cff', 'README.md',
-           'Makefile', 'model-index.yml', 'requirements', 'configs', 'tools', 'srdensenet_mm')
+           'Makefile', 'model-index.yml', 'requirements', 'configs', 'tools', 'checkpoints',
+           'srdensenet_mm')
 SKIPPED = shutil.ignore_patterns('__pycache__', '.mim')
 
 
@@ -65,8 +70,9 @@ def test_recipes_and_tools_travel_in_mim(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if '/.mim/' in name}
     expected = {
         f'srdensenet_mm/.mim/{path.relative_to(ROOT).as_posix()}'
-        for top in ('configs', 'tools') for path in (ROOT / top).rglob('*')
-        if path.is_file() and '__pycache__' not in path.parts}
+        for top in ('configs', 'tools', 'checkpoints') for path in (ROOT / top).rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+        and (top != 'checkpoints' or path.suffix == '.pth')}
     if (ROOT / 'model-index.yml').exists():
         expected.add('srdensenet_mm/.mim/model-index.yml')
     assert names == expected
@@ -120,3 +126,20 @@ def test_list_copy_and_train_in_an_empty_folder(site, tmp_path):
     checked(*command, 'copy', 'srdensenet_x4_div2k', cwd=tmp_path, **environment)
     assert (Config.fromfile(tmp_path / 'srdensenet_x4_div2k.py').to_dict()
             == Config.fromfile(ROOT / 'configs/srdensenet_x4_div2k.py').to_dict())
+
+
+def test_upscale_and_fine_tune_with_the_weights_of_the_wheel(site, tmp_path):
+    image = cv2.imread(str(next((ROOT / 'tests/data/Set5/HR').glob('*.png'))))[:24, :20]
+    cv2.imwrite(str(tmp_path / 'image.png'), image)
+    environment = {'PYTHONPATH': str(site), 'OMP_NUM_THREADS': '1'}
+    checked(sys.executable, '-m', 'srdensenet_mm', 'infer', 'image.png', '--out', 'out',
+            cwd=tmp_path, **environment)
+    expected = Upscaler(next((ROOT / 'checkpoints').glob('srdensenet_x4-*.pth')))(image)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'out/image.png')), expected)
+
+    # What srdensenet_x3 and others begin from.
+    started = checked(
+        sys.executable, '-c', 'from srdensenet_mm.checkpoints.published import in_package; '
+        'from srdensenet_mm.config.reading import read_config; '
+        "print(in_package(read_config('srdensenet_x3').load_from))", cwd=tmp_path, **environment)
+    assert Path(started.strip()).parent == site / 'srdensenet_mm/.mim/checkpoints'

@@ -1,0 +1,42 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""The weights that come with the package."""
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from srdensenet_mm.checkpoints import find_weights, load_network
+from srdensenet_mm.checkpoints.published import in_package, published_files
+from srdensenet_mm.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_published_file_has_one_name():
+    found = published_files()
+    assert sorted(found.values()) == sorted((ROOT / 'checkpoints').glob('*.pth'))
+    for (name, scale), path in found.items():
+        assert load_network(path).upscale_factor == scale
+        assert find_weights(name, scale) == path
+        assert path.stem.endswith(hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+
+
+def test_the_largest_scale_is_the_default():
+    assert find_weights() == find_weights('plain', 4)
+
+
+@pytest.mark.parametrize('name, scale', [('phot', None), ('plain', 7)])
+def test_unknown_weights_are_named_beside_those_there_are(name, scale):
+    with pytest.raises(UserError, match=rf'{name}.*plain x4.*plain x2'):
+        find_weights(name, scale)
+
+
+def test_a_recipes_checkpoint_is_found_in_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = find_weights()
+    named = f'checkpoints/{path.name}'
+    assert in_package(named) == str(path)
+    assert in_package(f'elsewhere/{path.name}') == f'elsewhere/{path.name}'
+    Path('checkpoints').mkdir()
+    Path(named).touch()
+    assert in_package(named) == named
