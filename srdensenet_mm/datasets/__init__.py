@@ -5,9 +5,9 @@ from srdensenet_mm.images.reading import find_images, read_rgb
 
 from .checked_pictures import CheckedPictures
 from .hr_folder_dataset import HRFolderDataset
-from .transforms import MATLABBicubicDown, MixTarget, RandomPatchPair
+from .transforms import MATLABBicubicDown, MixTarget, RandomPatchPair, RandomScalePatchPair
 
 __all__ = [
     'CheckedPictures', 'HRFolderDataset', 'MATLABBicubicDown', 'MixTarget', 'RandomPatchPair',
-    'find_images', 'matlab_bicubic', 'matlab_bicubic_upscale', 'read_rgb'
+    'RandomScalePatchPair', 'find_images', 'matlab_bicubic', 'matlab_bicubic_upscale', 'read_rgb'
 ]

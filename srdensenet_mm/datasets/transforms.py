@@ -1,12 +1,13 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Low-resolution images made on the fly, and targets mixed with teachers' images."""
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from mmagic.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
 
-from srdensenet_mm.images.matlab_bicubic import MARGIN, matlab_bicubic
+from srdensenet_mm.images.matlab_bicubic import MARGIN, matlab_bicubic, resample
 
 
 @TRANSFORMS.register_module()
@@ -137,6 +138,70 @@ class RandomPatchPair(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class RandomScalePatchPair(BaseTransform):
+    """Cut a random patch out of an image and make its LR, at a random scale.
+
+    For networks that upscale by any factor, in the place of MMagic's
+    ``RandomDownSampling``. LR is MATLAB's bicubic, and it is made of the patch
+    together with the pixels around it, as in :class:`RandomPatchPair`.
+
+    Required key: ``gt``, uint8, shape (H, W, C). Modified key: ``gt``, shape
+    (P, P, C), a copy, where P is ``round(lr_patch_size * scale)``. Added keys:
+    ``img``, uint8, shape (``lr_patch_size``, ``lr_patch_size``, C); ``scale``,
+    the factor between the two; ``img_path``, ``img_channel_order``,
+    ``img_color_type``, as for ``gt``. ``GenerateCoordinateAndCell`` then samples
+    points of ``gt``, because patches of several sizes cannot form a batch.
+
+    Args:
+        scale_min (float): The smallest scale. Defaults to 1.
+        scale_max (float): The largest scale. All between the two are equally
+            likely. Defaults to 4.
+        lr_patch_size (int): Side of the LR patch, in pixels. Defaults to 48, as
+            in MMagic's recipes.
+
+    Raises:
+        ValueError: The arguments are out of range. When run: the image is
+            smaller than the patch.
+    """
+
+    def __init__(self, scale_min: float = 1, scale_max: float = 4, lr_patch_size: int = 48):
+        if not 1 <= scale_min <= scale_max or lr_patch_size < 1:
+            raise ValueError(f'scale_min={scale_min} must be at least 1 and at most '
+                             f'scale_max={scale_max}, lr_patch_size={lr_patch_size} at least 1')
+        self.scale_min = scale_min
+        self.scale_max = scale_max
+        self.lr_patch_size = lr_patch_size
+        # Of the largest HR patch, as HRFolderDataset reads it.
+        self.gt_patch_size = round(lr_patch_size * scale_max)
+
+    def transform(self, results: dict) -> dict:
+        """Replace ``gt`` by a patch of it and add ``img``."""
+        image, low = results['gt'], self.lr_patch_size
+        size = round(low * np.random.uniform(self.scale_min, self.scale_max))
+        height, width = image.shape[:2]
+        if min(height, width) < size:
+            raise ValueError(f'{_name(results)}: {width}x{height} is smaller than the patch, '
+                             f'{size}x{size}')
+        top, left = (np.random.randint(side - size + 1) for side in (height, width))
+        scale = size / low
+        # The pixels that the kernel reads, so that the image is not converted as a whole.
+        margin = math.ceil(2 * scale) + 2
+        rows, cols = (slice(max(0, start - margin), start + size + margin)
+                      for start in (top, left))
+        centres = (np.arange(low) + 0.5) * scale - 0.5
+        results['img'] = resample(
+            image[rows, cols], (centres + (top - rows.start), centres + (left - cols.start)),
+            (scale, scale))
+        results['gt'] = image[top:top + size, left:left + size].copy()
+        _describe_img(results, scale)
+        return results
+
+    def __repr__(self) -> str:
+        return (f'RandomScalePatchPair(scale_min={self.scale_min}, scale_max={self.scale_max}, '
+                f'lr_patch_size={self.lr_patch_size})')
+
+
+@TRANSFORMS.register_module()
 class MixTarget(BaseTransform):
     """Mix teachers' images into ``gt``, for the pairs of MMagic's datasets.
 
@@ -199,7 +264,7 @@ def _name(results: dict) -> str:
     return str(results.get('gt_path', 'the image'))
 
 
-def _describe_img(results: dict, scale: int) -> None:
+def _describe_img(results: dict, scale: float) -> None:
     results['scale'] = scale
     for key in ('path', 'channel_order', 'color_type'):
         if f'gt_{key}' in results:

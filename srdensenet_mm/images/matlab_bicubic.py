@@ -97,8 +97,6 @@ def _resize_rows(rows: np.ndarray, kernel: _Kernel) -> np.ndarray:
 
 
 def _resize(image: np.ndarray, kernel: _Kernel) -> np.ndarray:
-    if not image.size:
-        raise ValueError(f'an empty image, shape {image.shape}, cannot be resized')
     planes = image.reshape(*image.shape[:2], -1)
     height, width, channels = planes.shape
     half = _resize_rows(planes.reshape(height, -1), kernel).reshape(-1, width, channels)
@@ -107,34 +105,97 @@ def _resize(image: np.ndarray, kernel: _Kernel) -> np.ndarray:
     return np.ascontiguousarray(full).reshape(*full.shape[:2], *image.shape[2:])
 
 
+def resample_rows(rows: np.ndarray, centres: np.ndarray, scale: float) -> np.ndarray:
+    """One pass of MATLAB's bicubic downscaling, at any places.
+
+    Args:
+        rows (np.ndarray): uint8, shape (H, M).
+        centres (np.ndarray): Where the results lie, in rows, float64. 0 is the
+            centre of the first one. Beyond the first and the last row, the
+            image is mirrored.
+        scale (float): How many times smaller the result is, at least 1.
+
+    Returns:
+        np.ndarray: uint8, shape (len(centres), M).
+    """
+    height, width = rows.shape
+    nearest = np.floor(centres).astype(np.int64)
+    taps = nearest[:, None] + np.arange(-math.ceil(2 * scale), math.ceil(2 * scale) + 2)
+    distance = np.abs(centres[:, None] - taps) / scale
+    weights = np.where(
+        distance <= 1, (1.5 * distance - 2.5) * distance**2 + 1,
+        np.where(distance < 2, ((2.5 - 0.5 * distance) * distance - 4) * distance + 2, 0))
+    weights /= weights.sum(axis=1, keepdims=True)
+    taps %= 2 * height
+    taps = np.minimum(taps, 2 * height - 1 - taps)
+    out = np.empty((len(centres), width), np.uint8)
+    for left in range(0, width, _COLUMNS):
+        block = rows[:, left:left + _COLUMNS].astype(np.float64)
+        total = np.zeros((len(centres), block.shape[1]))
+        for k in range(taps.shape[1]):
+            total += weights[:, k, None] * block[taps[:, k]]
+        # Halves that are no halves only by rounding errors of the sums count as halves.
+        out[:, left:left + _COLUMNS] = np.clip(np.floor(total + (0.5 + 1e-9)), 0, 255)
+    return out
+
+
+def resample(image: np.ndarray, centres: tuple[np.ndarray, np.ndarray],
+             scales: tuple[float, float]) -> np.ndarray:
+    """MATLAB's bicubic downscaling at any places, height first, then width.
+
+    Args:
+        image (np.ndarray): uint8, shape (H, W) or (H, W, C).
+        centres (Tuple[np.ndarray, np.ndarray]): Rows and columns of the
+            results, see :func:`resample_rows`.
+        scales (Tuple[float, float]): How many times smaller the result is.
+
+    Returns:
+        np.ndarray: uint8, shape (len(rows), len(columns)[, C]).
+    """
+    planes = image.reshape(*image.shape[:2], -1)
+    for places, scale in zip(centres, scales, strict=True):
+        # Both passes turn the image.
+        height, width, channels = planes.shape
+        planes = resample_rows(planes.reshape(height, -1), places, scale)
+        planes = planes.reshape(-1, width, channels).transpose(1, 0, 2)
+    return np.ascontiguousarray(planes).reshape(*planes.shape[:2], *image.shape[2:])
+
+
 def _check(image: np.ndarray, scale: int) -> int:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim not in (2, 3):
         found = f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else type(image)
         raise TypeError(f'expected a uint8 array (H, W) or (H, W, C), got {found}')
-    if not isinstance(scale, Real) or scale % 1 or not 1 <= scale < math.inf:
-        raise ValueError(f'scale must be a whole number of at least 1, got {scale!r}')
-    return int(scale)
+    if not isinstance(scale, Real) or not 1 <= scale < math.inf:
+        raise ValueError(f'scale must be a number of at least 1, got {scale!r}')
+    if not image.size:
+        raise ValueError(f'an empty image, shape {image.shape}, cannot be resized')
+    return scale if scale % 1 else int(scale)
 
 
-def matlab_bicubic(image: np.ndarray, scale: int) -> np.ndarray:
+def matlab_bicubic(image: np.ndarray, scale: float) -> np.ndarray:
     """Downscale as MATLAB's ``imresize(image, 1 / scale, 'bicubic')`` does.
 
     Args:
         image (np.ndarray): uint8, shape (H, W) or (H, W, C), 0..255. Channels
             are independent, so their order does not matter. The field crops H
             and W to a multiple of ``scale`` first; other sizes work too.
-        scale (int): How many times smaller the result is, a whole number.
+        scale (float): How many times smaller the result is, at least 1.
 
     Returns:
         np.ndarray: uint8, shape (ceil(H / scale), ceil(W / scale)[, C]).
 
     Raises:
         TypeError: ``image`` is no uint8 array of 2 or 3 dimensions.
-        ValueError: ``scale`` is no whole number of at least 1, or the image
-            is empty.
+        ValueError: ``scale`` is no number of at least 1, or the image is
+            empty.
     """
     scale = _check(image, scale)
-    return image.copy() if scale == 1 else _resize(image, downscale_kernel(scale))
+    if isinstance(scale, int):
+        return image.copy() if scale == 1 else _resize(image, downscale_kernel(scale))
+    # A quotient that is a whole number may be a little more after rounding.
+    centres = [(np.arange(math.ceil(side / scale - 1e-9)) + 0.5) * scale - 0.5
+               for side in image.shape[:2]]
+    return resample(image, tuple(centres), (scale, scale))
 
 
 def matlab_bicubic_upscale(image: np.ndarray, scale: int) -> np.ndarray:
@@ -155,4 +216,6 @@ def matlab_bicubic_upscale(image: np.ndarray, scale: int) -> np.ndarray:
             is empty.
     """
     scale = _check(image, scale)
+    if not isinstance(scale, int):
+        raise ValueError(f'scale must be a whole number, got {scale!r}')
     return image.copy() if scale == 1 else _resize(image, _upscale_kernel(scale))

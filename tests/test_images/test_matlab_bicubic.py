@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from srdensenet_mm.datasets import matlab_bicubic, matlab_bicubic_upscale
+from srdensenet_mm.images.matlab_bicubic import resample
 
 SET5 = Path(__file__).parents[1] / 'data' / 'Set5'
 NAMES = ['baby', 'bird', 'butterfly', 'head', 'woman']
@@ -89,6 +90,19 @@ def test_downscaling_is_the_formula(image, scale):
         matlab_bicubic(image, scale), resize_slowly(image, Fraction(1, scale)))
 
 
+@given(IMAGES, st.fractions(1, 6, max_denominator=12))
+@settings(max_examples=60, deadline=None)
+def test_downscaling_by_any_number_is_the_formula(image, scale):
+    np.testing.assert_array_equal(
+        matlab_bicubic(image, float(scale)), resize_slowly(image, 1 / scale))
+
+
+def test_all_ways_to_downscale_are_one():
+    image = np.random.default_rng(0).integers(0, 256, (30, 24, 3), np.uint8)
+    centres = tuple((np.arange(side // 3) + 0.5) * 3 - 0.5 for side in image.shape[:2])
+    np.testing.assert_array_equal(resample(image, centres, (3, 3)), matlab_bicubic(image, 3))
+
+
 @given(SIDES.flatmap(lambda s: hnp.arrays(np.uint8, (s[0] // 4 + 1, s[1] // 4 + 1))),
        st.integers(2, 8))
 @settings(max_examples=25, deadline=None)
@@ -138,7 +152,7 @@ def test_the_image_given_is_left_alone():
     np.testing.assert_array_equal(image, before)
 
 
-@pytest.mark.parametrize('scale', [0, -2, 2.5, float('inf'), float('nan'), None, '2', [2]])
+@pytest.mark.parametrize('scale', [0, -2, 0.5, float('inf'), float('nan'), None, '2', [2]])
 def test_refuses_scales(scale):
     with pytest.raises(ValueError, match='scale'):
         matlab_bicubic(np.zeros((8, 8), np.uint8), scale)
