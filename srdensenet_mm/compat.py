@@ -64,7 +64,7 @@ class _NeedsMMagic(importlib.abc.MetaPathFinder):
 
     parts = {f'srdensenet_mm.{name}' for name in (
         'backends', 'benchmark', 'cli', 'datasets', 'demo', 'engine', 'export', 'inference',
-        'config.cfg_options', 'config.reading', 'models.luma_edit_model')}
+        'config.cfg_options', 'config.reading', 'models.luma_edit_model', 'models.luma_liif')}
 
     def find_spec(self, name: str, path=None, target=None):
         if name in self.parts:
@@ -184,7 +184,7 @@ def register_on_demand() -> None:
     from mmagic import registry
     locations = {
         'MODELS': ['srdensenet_mm.models', 'srdensenet_mm.models.luma_edit_model',
-                   'srdensenet_mm.checkpoints.spandrel_network'],
+                   'srdensenet_mm.models.luma_liif', 'srdensenet_mm.checkpoints.spandrel_network'],
         'DATASETS': ['srdensenet_mm.datasets', 'srdensenet_mm.engine'],
         'DATA_SAMPLERS': ['srdensenet_mm.engine'],
         'TRANSFORMS': ['srdensenet_mm.datasets'],

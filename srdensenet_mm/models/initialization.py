@@ -23,11 +23,11 @@ _LAST_SCALE = 0.01
 
 
 @torch.no_grad()
-def he_normal(*modules: nn.Conv2d | nn.ConvTranspose2d) -> None:
+def he_normal(*modules: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:
     """He-normal weights and zero biases, so that a stack of ReLUs keeps the size of its maps.
 
     Args:
-        *modules (nn.Conv2d | nn.ConvTranspose2d): Changed in place.
+        *modules (nn.Conv2d | nn.ConvTranspose2d | nn.Linear): Changed in place.
     """
     for module in modules:
         if isinstance(module, nn.ConvTranspose2d):

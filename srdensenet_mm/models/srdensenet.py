@@ -118,7 +118,7 @@ class SRDenseNet(BaseModule):
         # (source 0) and every block (sources 1, 2, ...).
         widths = [mid_channels]
         for _ in range(num_blocks):
-            block = _build(
+            block = build_part(
                 {'type': 'DenseBlock', **(dense_block or {})},
                 in_channels=sum(widths) if feature_level == 'all' else widths[-1],
                 num_layers=num_layers,
@@ -127,7 +127,7 @@ class SRDenseNet(BaseModule):
             widths.append(getattr(block, 'out_channels', num_layers * growth_rate))
         bottleneck_reads = {'all': sum(widths), 'hl': widths[0] + widths[-1], 'h': widths[-1]}
         self.bottleneck = nn.Conv2d(bottleneck_reads[feature_level], bottleneck_channels, 1)
-        self.upsampler = _build(
+        self.upsampler = build_part(
             {'type': 'DeconvUpsampler', **(upsampler or {})},
             in_channels=bottleneck_channels,
             out_channels=bottleneck_channels,
@@ -168,22 +168,35 @@ class SRDenseNet(BaseModule):
         fused = fused_forward(self, x) if type(self) is SRDenseNet else None
         if fused is not None:
             return fused(self, x)
-        # Figure 2 of the paper. Sources are the first convolution and the blocks.
-        sources = [F.relu(in_float32(self.conv_first, x))]
-        for block in self.blocks:
-            reads = torch.cat(sources, dim=1) if self.feature_level == 'all' else sources[-1]
-            sources.append(checkpointed(self.with_cp, block, reads))
-        if self.feature_level == 'hl':
-            sources = [sources[0], sources[-1]]
-        elif self.feature_level == 'h':
-            sources = [sources[-1]]
-        x = self.bottleneck(torch.cat(sources, dim=1))
-        if self.bottleneck_act:
-            x = F.relu(x)
+        x = bottleneck_maps(self, x)
         return checkpointed(self.with_cp, self._reconstruct, x)
 
     def _reconstruct(self, x: Tensor) -> Tensor:
         return in_float32(self.conv_last, self.upsampler(x))
+
+
+def bottleneck_maps(network: nn.Module, x: Tensor) -> Tensor:
+    """Figure 2 of the paper, up to the bottleneck.
+
+    Args:
+        network (nn.Module): An SRDenseNet, or another network with the same
+            parts up to there.
+        x (Tensor): Shape (N, in_channels, H, W), float.
+
+    Returns:
+        Tensor: Shape (N, bottleneck_channels, H, W).
+    """
+    # Sources are the first convolution and the blocks.
+    sources = [F.relu(in_float32(network.conv_first, x))]
+    for block in network.blocks:
+        reads = torch.cat(sources, dim=1) if network.feature_level == 'all' else sources[-1]
+        sources.append(checkpointed(network.with_cp, block, reads))
+    if network.feature_level == 'hl':
+        sources = [sources[0], sources[-1]]
+    elif network.feature_level == 'h':
+        sources = [sources[-1]]
+    x = network.bottleneck(torch.cat(sources, dim=1))
+    return F.relu(x) if network.bottleneck_act else x
 
 
 def has_stock_parts(network: nn.Module) -> bool:
@@ -203,7 +216,7 @@ def _check_positive(**values: int) -> None:
             raise ValueError(f'{name}={value!r} is not supported: give a positive integer')
 
 
-def _build(cfg: dict, **offered) -> nn.Module:
+def build_part(cfg: dict, **offered) -> nn.Module:
     """Build a part from its config, see ``dense_block`` and ``upsampler`` of :class:`SRDenseNet`.
 
     A class that is registered already is used directly: the registry's own

@@ -18,8 +18,18 @@ def are_stock_parts(network: nn.Module) -> bool:
         padding and number of maps that its place demands. A parametrized
         module has another class, so it does not count.
     """
-    if type(network.upsampler) is not DeconvUpsampler or not all(
-            type(block) is DenseBlock for block in network.blocks):
+    if type(network.upsampler) is not DeconvUpsampler or not has_stock_trunk(network):
+        return False
+    width = network.bottleneck.out_channels
+    deconvs = network.upsampler.deconvs
+    return (all(_is_deconv(deconv, width) for deconv in deconvs)
+            and tuple(deconv.stride[0] for deconv in deconvs) == STRIDES[network.upscale_factor]
+            and _is_conv(network.conv_last, 3, width))
+
+
+def has_stock_trunk(network: nn.Module) -> bool:
+    """The same up to the bottleneck alone."""
+    if not all(type(block) is DenseBlock for block in network.blocks):
         return False
     if not _is_conv(network.conv_first, 3):
         return False
@@ -33,13 +43,7 @@ def are_stock_parts(network: nn.Module) -> bool:
             reads = growth if layer is block.layers[0] else reads + growth
         widths.append(growth * len(block.layers))
     reads = {'all': sum(widths), 'hl': widths[0] + widths[-1], 'h': widths[-1]}
-    if not _is_conv(network.bottleneck, 1, reads[network.feature_level]):
-        return False
-    width = network.bottleneck.out_channels
-    deconvs = network.upsampler.deconvs
-    return (all(_is_deconv(deconv, width) for deconv in deconvs)
-            and tuple(deconv.stride[0] for deconv in deconvs) == STRIDES[network.upscale_factor]
-            and _is_conv(network.conv_last, 3, width))
+    return _is_conv(network.bottleneck, 1, reads[network.feature_level])
 
 
 def _is_conv(module: nn.Module, kernel: int, reads: int | None = None,

@@ -8,8 +8,9 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-from ..stock_parts import are_stock_parts
-from .network import compute
+from ..stock_parts import are_stock_parts, has_stock_trunk
+from .liif import is_stock_mlp, query_of
+from .network import bottleneck_maps, compute
 
 FORMS = ('plain', 'graph')
 _asked_for: ContextVar[str | None] = ContextVar('form', default=None)
@@ -63,6 +64,43 @@ def fused_forward(network: nn.Module, x: Tensor) -> Callable[[nn.Module, Tensor]
         Callable, optional: (network, x) -> output; None where the plain
         forward must run.
     """
+    lean = _lean(network, x, are_stock_parts)
+    return None if lean is None else functools.partial(compute, lean=lean)
+
+
+def fused_bottleneck_maps(network: nn.Module,
+                          x: Tensor) -> Callable[[nn.Module, Tensor], Tensor] | None:
+    """The same for the maps of the bottleneck, which the upsampler or LIIF reads.
+
+    Args:
+        network (nn.Module): A network with the parts of an SRDenseNet up to
+            the bottleneck.
+        x (Tensor): Its input.
+
+    Returns:
+        Callable, optional: (network, x) -> maps.
+    """
+    lean = _lean(network, x, has_stock_trunk)
+    return None if lean is None else functools.partial(bottleneck_maps, lean=lean)
+
+
+def fused_query(network: nn.Module, x: Tensor) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """The same for LIIF on these maps.
+
+    Args:
+        network (nn.Module): A LIIFSRDenseNet whose ``imnet`` is an MLPRefiner.
+        x (Tensor): Its input.
+
+    Returns:
+        Callable, optional: (coord, cell) -> values, see :func:`.liif.query_of`.
+    """
+    lean = _lean(network, x, lambda net: has_stock_trunk(net) and is_stock_mlp(net.imnet))
+    return None if lean is None else query_of(network, bottleneck_maps(network, x, lean), lean)
+
+
+def _lean(network: nn.Module, x: Tensor,
+          has_stock_parts: Callable[[nn.Module], bool]) -> bool | None:
+    """Whether sums may be made in place; None where the plain form must run."""
     compiling = torch.compiler.is_compiling()
     asked_for = None if compiling else _asked_for.get()
     traced = asked_for != 'graph' and (
@@ -71,11 +109,10 @@ def fused_forward(network: nn.Module, x: Tensor) -> Callable[[nn.Module, Tensor]
         return None
     if not (compiling or asked_for == 'graph') and 0 in x.shape:
         return None  # no pieces to cut
-    if not _is_untouched(network) or not are_stock_parts(network):
+    if not _is_untouched(network) or not has_stock_parts(network):
         return None
     # A compiler fuses by itself. Pieces of a fixed size would bind it to one image size.
-    lean = not (compiling or asked_for == 'graph' or torch.is_grad_enabled())
-    return functools.partial(compute, lean=lean)
+    return not (compiling or asked_for == 'graph' or torch.is_grad_enabled())
 
 
 def _is_untouched(network: nn.Module) -> bool:
@@ -90,7 +127,7 @@ def _is_untouched(network: nn.Module) -> bool:
             return False
     # A program may as well have replaced them for all convolutions.
     if any(getattr(kind, name, kind).__module__ != kind.__module__
-           for kind in (nn.Conv2d, nn.ConvTranspose2d) for name in _METHODS):
+           for kind in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear) for name in _METHODS):
         return False
     return all(type(weight) in (nn.Parameter, Tensor) for weight in network.parameters())
 

@@ -22,8 +22,22 @@ def compute(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
     Returns:
         Tensor: Shape (N, out_channels, s * H, s * W).
     """
-    x = trunk(network, x, lean)
-    if network.bottleneck_act:
-        x = F.relu(x)
+    x = bottleneck_maps(network, x, lean)
     return checkpointed(network.with_cp, functools.partial(
         tail, upsampler=network.upsampler, conv_last=network.conv_last, lean=lean), x)
+
+
+def bottleneck_maps(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
+    """Compute the maps that the upsampler reads.
+
+    Args:
+        network (nn.Module): An SRDenseNet with the paper's own parts up to
+            the bottleneck, or another network with these.
+        x (Tensor): Shape (N, in_channels, H, W), float.
+        lean (bool): See :func:`compute`.
+
+    Returns:
+        Tensor: Shape (N, bottleneck_channels, H, W).
+    """
+    x = trunk(network, x, lean)
+    return F.relu(x) if network.bottleneck_act else x
