@@ -142,6 +142,8 @@ def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
     for name, kind in stock.items():
         if name in config and config[name] in (None, dict(type=kind)):
             del config[name]
+    if isinstance(config.get('encoder'), Mapping):
+        config['encoder'] = complete_config(config['encoder'])
     return config
 
 
@@ -162,7 +164,7 @@ def build_network(config: Mapping[str, Any],
     Raises:
         Mismatch: The config cannot be built, or does not fit the weights.
     """
-    counts = [config.get(name, 0) for name in ('num_blocks', 'num_layers')]
+    counts = [_encoder_of(config).get(name, 0) for name in ('num_blocks', 'num_layers')]
     # A hostile file may ask for so many modules that building takes hours. A layer has two
     # weights.
     if all(isinstance(n, int) for n in counts) and counts[0] * counts[1] > 100 * len(weights):
@@ -200,7 +202,7 @@ def colour_of(config: Mapping[str, Any], given: str | None) -> str:
     Raises:
         Mismatch: The colour is neither, or does not fit the channels.
     """
-    channels = config.get('in_channels', 3)
+    channels = _encoder_of(config).get('in_channels', 3)
     for colour, wanted in CHANNELS.items():
         if wanted == channels and given in (None, colour):
             return colour
@@ -208,6 +210,12 @@ def colour_of(config: Mapping[str, Any], given: str | None) -> str:
         raise Mismatch(f"its meta says colour={given!r}: expected 'y' or 'rgb'")
     raise Mismatch(f'a network with {channels} input channels is not one for '
                  f'{given or "luma (1) or RGB (3)"}')
+
+
+def _encoder_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of the part that reads the image: LIIF's encoder, or the network itself."""
+    encoder = config.get('encoder')
+    return encoder if isinstance(encoder, Mapping) else config
 
 
 def _compare(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], layout: Layout) -> None:

@@ -42,12 +42,16 @@ def model_config(path: str | Path) -> dict[str, Any]:
         the weights afterwards.
 
     Raises:
-        UserError: The file cannot be read, or its normalization is unknown.
+        UserError: The file cannot be read, its network has no scale of its own,
+            or its normalization is unknown.
     """
     _, meta = load_network_with_meta(path)
     generator = dict(meta['network'])
     if generator['type'] == 'SpandrelNetwork':
         generator = dict(type='SpandrelNetwork', path=str(path))
+    if 'imnet' in generator:
+        raise UserError(f'{path}: its network upscales by any factor: give its config, for example '
+                        'configs/srdensenet_liif.py, whose model.test_cfg.scale is then used')
     fed = known_normalization(meta, path)
     preprocessor = dict(type='DataPreprocessor', mean=list(fed.mean), std=list(fed.std))
     if meta['colour'] != 'y':

@@ -7,6 +7,9 @@ from typing import Any
 
 from srdensenet_mm.config.type_name import type_name
 
+# Models that turn RGB into luma themselves.
+LUMA_MODELS = ('LumaEditModel', 'LumaLIIF')
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -45,15 +48,15 @@ def normalization_of(cfg: Mapping[str, Any]) -> Normalization | None:
         cfg (Mapping): A config of MMagic, with ``model`` and pipelines.
 
     Returns:
-        Normalization | None: The usual one for ``LumaEditModel``, which works
-        with RGB, and where the config has no preprocessor. None where the
+        Normalization | None: The usual one for models on luma, which work with
+        RGB, and where the config has no preprocessor. None where the
         config does not show the channel order.
 
     Raises:
         ValueError: The values are impossible for images.
     """
     model = cfg.get('model') or {}
-    if type_name(model.get('type')) == 'LumaEditModel':
+    if type_name(model.get('type')) in LUMA_MODELS:
         return Normalization()
     preprocessor = model.get('data_preprocessor')
     if not preprocessor:

@@ -23,6 +23,7 @@ MODELS = META['Models']
 PUBLISHED = [model for model in MODELS if 'Weights' in model]
 # Not meant to publish weights: minutes of training, and one's own images.
 NO_MODELS = {'srdensenet_x4_demo', 'srdensenet_x4_folders'}
+ANY_SCALE = 'srdensenet_liif'
 METRICS = {'PSNR (Y)', 'SSIM (Y)', 'PSNR (RGB)', 'SSIM (RGB)'}
 
 
@@ -59,7 +60,9 @@ def test_every_recipe_is_a_model():
 def test_size_and_cost(model):
     """Counted by hand from section 3's description of the network."""
     net = generator_of(model)
-    scale, channels, wide = net['upscale_factor'], net['in_channels'], net['bottleneck_channels']
+    liif, net = (net, net['encoder']) if model['Name'] == ANY_SCALE else (None, net)
+    scale = 4 if liif else net['upscale_factor']
+    channels, wide = net['in_channels'], net['bottleneck_channels']
     mid, growth, layers = net['mid_channels'], net['growth_rate'], net['num_layers']
     block = growth * layers
     strides = [3] if scale == 3 else [2] * int(np.log2(scale))
@@ -74,11 +77,20 @@ def test_size_and_cost(model):
     reads = {'all': mid + net['num_blocks'] * block, 'hl': mid + block, 'h': block}
     convs.append((reads[net['feature_level']] * wide, wide, low))
     pixels = low
-    for stride in strides:
+    if liif:
+        # The maps' share of the first layer at each LR pixel, the rest four times a point.
+        width, *others = liif['imnet']['hidden_list']
+        convs.append((9 * wide * width, 0, low))
+        reads = 4
+        for writes in (width, *others, 1):
+            convs.append((reads * writes, writes, 4 * 720 * 1280))
+            reads = writes
+    for stride in [] if liif else strides:
         kernel = 3 if net['deconv_kernel'] == 3 else stride
         convs.append((kernel**2 * wide * wide, wide, pixels))
         pixels *= stride**2
-    convs.append((9 * wide * net['out_channels'], net['out_channels'], pixels))
+    if not liif:
+        convs.append((9 * wide * net['out_channels'], net['out_channels'], pixels))
     assert model['Metadata']['Parameters'] == sum(conv + bias for conv, bias, _ in convs)
     assert model['Metadata']['FLOPs'] == sum(conv * pixels for conv, _, pixels in convs)
 

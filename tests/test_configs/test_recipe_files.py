@@ -23,6 +23,8 @@ from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
 ADVERSARIAL = [name for name in NAMES if 'gan' in name]
+ANY_SCALE = 'srdensenet_liif'
+ONE_SCALE = [name for name in NAMES if name != ANY_SCALE]
 SMALL = dict(mid_channels=6, num_blocks=2, num_layers=2, growth_rate=4, bottleneck_channels=8)
 
 
@@ -53,7 +55,7 @@ def test_the_promised_recipes_are_there():
     assert [(net.in_channels, net.out_channels) for net in variants] == [(1, 1)] * 4 + [(3, 3)]
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', ONE_SCALE)
 def test_the_scale_is_one(name):
     cfg = load(name)
     scale = cfg.model.generator.upscale_factor
@@ -154,7 +156,7 @@ def test_the_better_recipe():
     assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters
 
 
-@pytest.mark.parametrize('name', sorted(set(NAMES) - set(ADVERSARIAL)))
+@pytest.mark.parametrize('name', sorted(set(ONE_SCALE) - set(ADVERSARIAL)))
 def test_a_training_step(name):
     """The recipe's loss, wrapper and optimizer on a small network; the loss is computed twice."""
     torch.manual_seed(0)
@@ -187,12 +189,37 @@ def test_a_training_step(name):
         before.parameters(), model.generator.parameters(), strict=True))
 
 
-@pytest.mark.parametrize('name', sorted(set(NAMES) - set(ADVERSARIAL)))
+@pytest.mark.parametrize('name', sorted(set(ONE_SCALE) - set(ADVERSARIAL)))
 def test_builds_at_full_size(name):
     cfg = load(name)
     model = MODELS.build(cfg.model)
     assert type(model).__name__ == cfg.model.type
     assert model.generator.upscale_factor == cfg.model.generator.upscale_factor
+
+
+def test_the_recipe_of_any_scale():
+    """Its patches can be sampled, its sets and borders belong together, and it begins trained."""
+    cfg = load(ANY_SCALE)
+    dataset = cfg.train_dataloader.dataset
+    steps = {step.type: step for step in dataset.pipeline}
+    patch, points = steps['RandomScalePatchPair'], steps['GenerateCoordinateAndCell']
+    assert points.sample_quantity <= round(patch.scale_min * patch.lr_patch_size)**2
+    assert dataset.min_size == patch.scale_max * patch.lr_patch_size
+    assert (patch.scale_min, patch.scale_max) == (1, 4)
+    for loaders, evaluators, scales in (
+            (cfg.val_dataloader, cfg.val_evaluator, [2, 3, 4]),
+            (cfg.test_dataloader, cfg.test_evaluator, [2, 3, 4, 6] * 2)):
+        for loader, evaluator, scale in zip(loaders, evaluators, scales, strict=True):
+            assert loader.dataset.data_prefix == dict(img=f'LRbicx{scale}', gt='GTmod12')
+            name = Path(loader.dataset.data_root).name
+            assert [(metric.prefix, metric.crop_border) for metric in evaluator.metrics] == [
+                (f'{name}x{scale}-{colour}', scale) for colour in ['Y', 'Y', 'RGB', 'RGB']]
+    assert cfg.default_hooks.checkpoint.save_best == 'Set5x4-Y/PSNR'
+    network = MODELS.build(cfg.model).generator
+    found = load_network(CONFIGS.parent / cfg.load_from).state_dict()
+    new = {key for key, value in network.state_dict().items()
+           if key not in found or found[key].shape != value.shape}
+    assert new and all(key.startswith('imnet.') for key in new)
 
 
 @pytest.mark.parametrize('scale', [2, 3])

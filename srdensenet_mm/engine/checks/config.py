@@ -13,7 +13,7 @@ from srdensenet_mm.errors import UserError
 from .images import check_none_left_out, check_pairs, check_sizes, smallest_side
 
 # Steps of a pipeline that leave an image's size as it is.
-_KEEP_SIZES = ('LoadImageFromFile', 'PackInputs')
+_KEEP_SIZES = ('LoadImageFromFile', 'GenerateCoordinateAndCell', 'PackInputs')
 
 
 def check_sections(cfg: Config, sections: Sequence[str]) -> None:

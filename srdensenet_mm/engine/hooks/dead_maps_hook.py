@@ -11,8 +11,8 @@ from mmengine.hooks import Hook
 from torch import Tensor, nn
 
 from srdensenet_mm.checkpoints.fitting import unwrapped
+from srdensenet_mm.models import LIIFSRDenseNet, SRDenseNet
 from srdensenet_mm.models.colour import luma_of
-from srdensenet_mm.models.srdensenet import SRDenseNet
 
 # Patches are enough: a map that lives is not zero everywhere on several of them.
 _PATCHES = 8
@@ -57,7 +57,7 @@ class DeadMapsHook(Hook):
         self._looked = True
         model = unwrapped(runner.model)
         networks = {name: module for name, module in model.named_modules()
-                    if isinstance(module, SRDenseNet) and any(
+                    if isinstance(module, (SRDenseNet, LIIFSRDenseNet)) and any(
                         weight.requires_grad for weight in module.parameters())}
         if not networks:
             return
@@ -85,11 +85,11 @@ class DeadMapsHook(Hook):
 
 
 @torch.no_grad()
-def dead_maps(network: SRDenseNet, inputs: Tensor) -> dict[str, float]:
+def dead_maps(network: SRDenseNet | LIIFSRDenseNet, inputs: Tensor) -> dict[str, float]:
     """The share of maps that are zero everywhere on a batch.
 
     Args:
-        network (SRDenseNet): Does not change.
+        network (SRDenseNet | LIIFSRDenseNet): Does not change.
         inputs (Tensor): Shape (N, 3, H, W), or (N, C, H, W) as the network reads
             it. Float, 0..1. A network with one channel gets luma.
 
@@ -115,7 +115,7 @@ def dead_maps(network: SRDenseNet, inputs: Tensor) -> dict[str, float]:
                 lambda module, args, out, number=number: look(f'blocks.{number}', out))
             stack.callback(hooked.remove)
         stack.enter_context(_evaluating(network))
-        network(inputs)
+        getattr(network, 'gen_feature', network)(inputs)
     return shares
 
 
