@@ -16,6 +16,9 @@ def parse_args() -> argparse.Namespace:
         'plain for clean images, photo for photographs stored as JPEG or noisy (default: plain)')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='where to write the PNGs')
     parser.add_argument(
+        '--scale', type=float, metavar='S', help='how many times larger the images become, for '
+        'weights of any scale (configs/srdensenet_liif.py); others have their own')
+    parser.add_argument(
         '--config', help="the MMagic config of another network's checkpoint: "
         'a file, or mmagic::folder/file.py')
     parser.add_argument(
@@ -46,7 +49,7 @@ def main() -> int:
     from srdensenet_mm.checkpoints.published import find_weights
     from srdensenet_mm.inference.folder import Summary, find_jobs, prepare_output, upscale_files
     from srdensenet_mm.inference.upscaler import Upscaler
-    checkpoint = args.checkpoint or find_weights(args.weights)
+    checkpoint = args.checkpoint or find_weights(args.weights, args.scale)
     jobs = find_jobs(args.inputs, args.out)
     prepare_output(args.out)
     upscaler = Upscaler(
@@ -58,7 +61,8 @@ def main() -> int:
         max_memory=args.max_memory,
         self_ensemble=args.self_ensemble,
         backend=args.backend,
-        config=args.config)
+        config=args.config,
+        scale=args.scale)
     summary = Summary()
     try:
         upscale_files(jobs, upscaler, args.overwrite, summary)

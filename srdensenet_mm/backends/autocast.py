@@ -24,10 +24,10 @@ class Autocast(nn.Module):
         self.network = copy.deepcopy(network).float().to(device)
         self.dtype = DTYPES[dtype]
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Shape (N, C, H, W) to (N, C', s*H, s*W), float32."""
+    def forward(self, inputs: Tensor, *others) -> Tensor:
+        """Shape (N, C, H, W) to (N, C', s*H, s*W), float32. Other arguments pass unchanged."""
         # Not the constructor's device: a module that holds this one may have been moved.
         device = next(self.parameters(), inputs).device
         reduced = self.dtype is not torch.float32
         with torch.autocast(device.type, dtype=self.dtype if reduced else None, enabled=reduced):
-            return self.network(inputs.to(device, torch.float32)).float()
+            return self.network(inputs.to(device, torch.float32), *others).float()

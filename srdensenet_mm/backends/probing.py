@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.models.at_points import takes_points
 
 
 def find_scale(network: nn.Module, channels: int) -> int:
@@ -12,6 +13,9 @@ def find_scale(network: nn.Module, channels: int) -> int:
     Raises:
         UserError: It does not upscale images with this number of channels.
     """
+    if takes_points(network):
+        raise UserError(f'{type(network).__name__} upscales by any factor, which only '
+                        'tools/infer.py --scale and tools/test.py can use')
     inputs = torch.zeros(1, channels, 16, 24, dtype=torch.float32)
     try:
         with torch.no_grad():

@@ -12,8 +12,11 @@ from srdensenet_mm.backends.autocast import DTYPES
 from srdensenet_mm.backends.probing import find_scale
 from srdensenet_mm.config.type_name import type_name
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.models.at_points import AtPoints, takes_points
 from srdensenet_mm.models.channels import channels_of
 
+# Points that a network of any scale computes at a time where it does not say how many.
+_POINTS = 4096
 CHANNELS = {'y': 1, 'rgb': 3, 'bgr': 3}
 
 
@@ -23,7 +26,8 @@ class Upscaling:
 
     Attributes:
         network (nn.Module): (N, C, H, W) -> (N, C, s*H, s*W), in eval mode.
-        scale (int): s.
+            An :class:`AtPoints` for a network of any scale.
+        scale (int, optional): s. None: any scale.
         colour (str): Its channels: ``'y'``, ``'rgb'`` or ``'bgr'``.
         mean (Sequence[float]): Subtracted from values in 0..255. One number,
             or one for each channel.
@@ -36,7 +40,7 @@ class Upscaling:
         title (str): Its name in messages.
     """
     network: nn.Module
-    scale: int
+    scale: int | None
     colour: str
     mean: Sequence[float] = (0., )
     std: Sequence[float] = (255., )
@@ -56,6 +60,9 @@ def _upscaling(network: nn.Module, colour: str, *numbers: Sequence[float]) -> Up
     known = {name: getattr(network, name) for name in (
         'size_multiple', 'inexact_overlap', 'dtypes', 'title') if hasattr(network, name)}
     known.setdefault('title', type(network).__name__)
+    if takes_points(network):
+        network.eval_bsize = network.eval_bsize or _POINTS
+        return Upscaling(AtPoints(network), None, colour, *numbers, **known)
     return Upscaling(network, find_scale(network, CHANNELS[colour]), colour, *numbers, **known)
 
 
@@ -108,7 +115,7 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
             images, or the checkpoint does not fit it.
     """
     from srdensenet_mm.checkpoints.fitting import load_for_test
-    from srdensenet_mm.checkpoints.normalization import normalization_of
+    from srdensenet_mm.checkpoints.normalization import LUMA_MODELS, normalization_of
     from srdensenet_mm.config.reading import read_config
     cfg = read_config(str(config))
     model = cfg.get('model') or {}
@@ -125,7 +132,7 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
             raise UserError(f'{config}: model.generator cannot be built ({error})') from error
     load_for_test(network, str(path))
 
-    if type_name(model.get('type')) == 'LumaEditModel':
+    if type_name(model.get('type')) in LUMA_MODELS:
         return _upscaling(network, 'y')
     if model.get('data_preprocessor') is None:
         raise UserError(f'{config}: has no model.data_preprocessor, so it does not say how images '

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.models.at_points import UpscaledBy
 
 from . import memory
 from .networks import Upscaling
@@ -69,8 +70,10 @@ class Planner:
         if self._given_overlap is not None:
             return self._given_overlap
         # Probing a large network takes seconds. An image without tiles does not need it.
-        return receptive_field(self._model.network, self._model.channels, self._model.scale,
-                               self._model.size_multiple)
+        network, scale = self._model.network, self._model.scale
+        if scale is None:  # at x2, a point has neighbours on both sides, as at any scale
+            network, scale = UpscaledBy(network, 2), 2
+        return receptive_field(network, self._model.channels, scale, self._model.size_multiple)
 
     @cached_property
     def _inexact_overlap(self) -> int | None:
@@ -113,8 +116,8 @@ class Planner:
             grid = self._cheapest(height, width, out_bytes, limit)
             together = min(together, limit)
         tile_height, tile_width = grid.tile_shape
-        if self._model.size_multiple > 1:
-            together = 0  # the last of a row or column may be smaller
+        if self._model.size_multiple > 1 or self._model.scale is None:
+            together = 0  # the last of a row or column may be smaller, or points lie otherwise
         return grid, max(1, together // (tile_height * tile_width))
 
     def smaller(self, grid: Grid, reason: str) -> int:
@@ -127,7 +130,7 @@ class Planner:
         tile_height, tile_width = grid.tile_shape
         return tile_height * tile_width // 2
 
-    def check_output(self, image: np.ndarray, scale: int) -> None:
+    def check_output(self, image: np.ndarray, scale: float) -> None:
         """Refuse an image whose result would not fit into main memory."""
         need = image.nbytes * scale**2
         free = memory.free_bytes(torch.device('cpu'))

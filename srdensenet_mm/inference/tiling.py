@@ -30,11 +30,43 @@ mean difference      0.443  0.035  0.001  0.000  0.000  0.000
 off by half a level  17.1%  1.41%  0.00%     0%     0%     0%
 ===================  =====  =====  =====  =====  =====  =====
 """
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from srdensenet_mm.models.at_points import output_points
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of an image, and of the upscaled image.
+
+    Attributes:
+        length (int): LR pixels.
+        out_length (int): Output pixels.
+    """
+    length: int
+    out_length: int
+
+    @property
+    def step(self) -> float:
+        """LR pixels from one output pixel to the next."""
+        return self.length / self.out_length
+
+    def out(self, start: int, stop: int) -> slice:
+        """The output pixels whose centres lie in the LR pixels from ``start`` to ``stop``."""
+        # The first i with (i + 1/2) * length / out_length >= start, in whole numbers.
+        return slice(*(-((self.length - 2 * place * self.out_length) // (2 * self.length))
+                       for place in (start, stop)))
+
+    def points(self, span: Span) -> Tensor:
+        """Where the output pixels of the kept part lie in a tile, see ``output_points``."""
+        points = output_points(self.length, self.out_length)
+        return points[self.out(span.keep_start, span.keep_stop)] - span.start
 
 
 @dataclass(frozen=True)
@@ -237,3 +269,24 @@ def run_tiles(function: Callable[[Tensor], Tensor],
                 scale * (row.keep_start - row.start):scale * (row.keep_stop - row.start),
                 scale * (col.keep_start - col.start):scale * (col.keep_stop - col.start)]
         del out
+
+
+def run_tiles_at_points(function: Callable[..., Tensor], grid: Grid, axes: tuple[Axis, Axis],
+                        read: Callable[[slice, slice], Tensor]
+                        ) -> Iterator[tuple[Span, Span, Tensor]]:
+    """Upscale an image tile by tile with a network that computes values at points.
+
+    Args:
+        function (Callable): As :class:`~srdensenet_mm.models.at_points.AtPoints`.
+        grid (Grid): The tiles.
+        axes (Tuple[Axis, Axis]): Height and width.
+        read (Callable): As for :func:`run_tiles`.
+
+    Yields:
+        Tuple[Span, Span, Tensor]: A tile and its part of the output, shape (1,
+        C', H', W').
+    """
+    steps = tuple(axis.step for axis in axes)
+    for row, col in grid.tiles():
+        tile = read(slice(row.start, row.stop), slice(col.start, col.stop))
+        yield row, col, function(tile, axes[0].points(row), axes[1].points(col), steps)

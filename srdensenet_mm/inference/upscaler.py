@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from srdensenet_mm.device import cpu_has_bf16, find_device
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.tensors import as_image, to_float
 from srdensenet_mm.images.transparency import fill_hidden
+from srdensenet_mm.models.at_points import output_size, self_ensemble_at_points, upscale_to
 from srdensenet_mm.models.fused import computing
 from srdensenet_mm.models.self_ensemble import self_ensemble
 
@@ -25,7 +27,7 @@ from . import memory
 from .colours import image_part, network_inputs
 from .networks import from_checkpoint, from_config, from_network
 from .planning import STRIP_PIXELS, Planner
-from .tiling import Grid, Span, run_tiles
+from .tiling import Axis, Grid, Span, run_tiles, run_tiles_at_points
 
 # Memory of inference engines, relative to the tensors of the same graph in torch.
 _ENGINE_MARGIN = 1.2
@@ -69,9 +71,12 @@ class Upscaler:
             ``'onnxruntime'`` or ``'openvino'``. Defaults to ``'torch'``.
         config (str | Path, optional): The MMagic config that a checkpoint of
             another network needs, a path or ``mmagic::folder/file.py``.
+        scale (float, optional): The upscale factor, at least 1. Needed for a
+            network that upscales by any factor (:class:`LIIFSRDenseNet`). Others
+            have their own.
 
     Attributes:
-        scale (int): The upscale factor.
+        scale (int | float): The upscale factor.
         dtype (str): The type that it computes in.
 
     Raises:
@@ -92,7 +97,8 @@ class Upscaler:
                  max_memory: float | None = None,
                  self_ensemble: bool = False,
                  backend: str = 'torch',
-                 config: str | Path | None = None):
+                 config: str | Path | None = None,
+                 scale: float | None = None):
         _check_choice('backend', backend, BACKENDS)
         _check_choice(f'backend={backend}, dtype', dtype, BACKENDS[backend])
         _check_lr_pixels('tile', tile)
@@ -120,11 +126,28 @@ class Upscaler:
         if dtype not in self._model.dtypes:
             raise UserError(f'dtype={dtype}: {self._model.title} does not compute in it, choose '
                             f'one of {", ".join(self._model.dtypes)}')
-        self.scale = self._model.scale
+        self.scale = self._choose_scale(scale, backend)
         self._ensemble = self_ensemble
         self._backend = backend
         self._tiles = tile, overlap, max_memory
         self._prepare()
+
+    def _choose_scale(self, scale: float | None, backend: str) -> int | float:
+        title, own = self._model.title, self._model.scale
+        if scale is not None and not (_is_number(scale) and 1 <= scale < math.inf):
+            raise UserError(f'scale={scale!r}: give a number of at least 1')
+        if own is not None:
+            if scale not in (None, own):
+                raise UserError(f'scale={scale:g}: {title} upscales by {own} alone; '
+                                'configs/srdensenet_liif.py makes networks of any scale')
+            return own
+        if scale is None:
+            raise UserError(f'{title} upscales by any factor: give the scale, for example '
+                            '--scale 2.7')
+        if backend != 'torch':
+            raise UserError(f'backend={backend}: {title} upscales by any factor, which torch '
+                            'alone can compute')
+        return scale
 
     def _prepare(self) -> None:
         """Set up what runs the network, in this process."""
@@ -162,7 +185,7 @@ class Upscaler:
 
         Returns:
             np.ndarray: The same type (in the machine's byte order) and
-            channels, (s*H, s*W) or (s*H, s*W, C). With a network on luma, Cb
+            channels, (s*H, s*W) or (s*H, s*W, C), rounded. With a network on luma, Cb
             and Cr are upscaled by bicubic interpolation. Alpha always is.
             Colours of transparent pixels are replaced by those of visible
             neighbours. Grayscale goes through an RGB network as R = G = B, and
@@ -174,7 +197,8 @@ class Upscaler:
         pixels = fill_hidden(as_image(image))
         height, width, channels = pixels.shape
         self._planner.check_output(pixels, self.scale)
-        out = np.empty((self.scale * height, self.scale * width, channels), pixels.dtype)
+        size = output_size(height, width, self.scale)
+        out = np.empty((*size, channels), pixels.dtype)
         held = out.nbytes + (0 if np.may_share_memory(pixels, image) else pixels.nbytes)
         done = 0
 
@@ -201,22 +225,27 @@ class Upscaler:
 
     def _fill(self, out: np.ndarray, pixels: np.ndarray, grid: Grid, batch: int,
               count: Callable[[int], None]) -> None:
-        scale, model = self.scale, self._model
+        model = self._model
+        axes = tuple(map(Axis, pixels.shape[:2], out.shape[:2]))
 
         def read(rows: slice, cols: slice) -> Tensor:
             colours = to_float(pixels, rows, cols, self.device)[:, :3]  # without alpha
             return network_inputs(colours, model)
 
+        if model.scale is None:
+            tiles = run_tiles_at_points(self._forward, grid, axes, read)
+        else:
+            tiles = run_tiles(self._forward, grid, model.scale, read, batch)
         finished = 0
         with torch.no_grad():
-            for row, col, part in run_tiles(self._forward, grid, scale, read, batch):
-                for rows in _strips(row, col, scale):
-                    top = scale * (rows.start - row.keep_start)
-                    cols = slice(col.keep_start, col.keep_stop)
-                    out[scale * rows.start:scale * rows.stop,
-                        scale * cols.start:scale * cols.stop] = image_part(
-                            part[:, :, top:top + scale * (rows.stop - rows.start)],
-                            pixels, rows, cols, model)
+            for row, col, part in tiles:
+                top = axes[0].out(row.keep_start, row.keep_stop).start
+                cols = slice(col.keep_start, col.keep_stop)
+                for rows in _strips(row, col, self.scale):
+                    kept = axes[0].out(rows.start, rows.stop)
+                    out[kept, axes[1].out(cols.start, cols.stop)] = image_part(
+                        part[:, :, kept.start - top:kept.stop - top], pixels, rows, cols, axes,
+                        model)
                 finished += (row.keep_stop - row.keep_start) * (col.keep_stop - col.keep_start)
                 count(finished)
 
@@ -230,7 +259,10 @@ class Upscaler:
             # torch's tensors do not show the memory of engines.
             counted, margin = _graph_form(self._model.network), _ENGINE_MARGIN
         if self._ensemble:
-            forward, counted = self_ensemble(forward), self_ensemble(counted)
+            average = self_ensemble if self._model.scale else self_ensemble_at_points
+            forward, counted = average(forward), average(counted)
+        if self._model.scale is None:
+            counted = partial(_upscaled, counted, self.scale)
         return forward, memory.TileMemory(counted, self._model.channels, margin)
 
 
@@ -244,9 +276,13 @@ def _graph_form(network: nn.Module) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _strips(row: Span, col: Span, scale: int):
+def _upscaled(function: Callable[..., Tensor], scale: float, inputs: Tensor) -> Tensor:
+    return upscale_to(function, inputs, output_size(*inputs.shape[-2:], scale))
+
+
+def _strips(row: Span, col: Span, scale: float):
     """Slices of a tile's rows, small enough that their colours take little memory."""
-    step = max(1, STRIP_PIXELS // ((col.keep_stop - col.keep_start) * scale**2))
+    step = max(1, int(STRIP_PIXELS / ((col.keep_stop - col.keep_start) * scale**2)))
     for start in range(row.keep_start, row.keep_stop, step):
         yield slice(start, min(start + step, row.keep_stop))
 
