@@ -23,11 +23,11 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent / 'studies')]
 import srdensenet_mm  # noqa: E402, F401
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope='module')
 def no_run_before():
-    """A test finds no default scope of a run before it in the process, as a user's script does.
+    """A file's tests find no default scope of a run before them, as a user's script does.
 
-    `Runner` sets it for the whole process. Which tests share a process differs between runs.
+    `Runner` sets it for the whole process. Which files share a process differs between runs.
     """
     from mmengine.registry import DefaultScope
 
