@@ -72,12 +72,20 @@ def test_a_network_of_a_gan_is_named_and_a_death_is_said_once(caplog):
     with caplog.at_level(logging.WARNING, logger='test_dead_maps'):
         for runner.iter in range(10):
             hook.after_train_iter(runner, runner.iter, batch)
-    assert [step for step, _ in scalars] == [1, 5, 10]
+        for part in (model.generator.conv_first, model.generator.blocks[2].layers[1]):
+            nn.init.zeros_(part.weight)
+            nn.init.constant_(part.bias, -1)
+        runner.iter = 14
+        hook.after_train_iter(runner, runner.iter, batch)
+    assert [step for step, _ in scalars] == [1, 5, 10, 15]
     assert scalars[0][1].keys() == {f'dead_maps/{part}' for part in (
         'conv_first', 'blocks.0', 'blocks.1', 'blocks.2')}
     warned = [record.getMessage() for record in caplog.records]
-    assert sum('blocks.1 is dead' in line and 'iteration 1,' in line for line in warned) == 1
-    assert not any('at iteration 5' in line or 'at iteration 10' in line for line in warned)
+    assert len(warned) == 2
+    assert warned[0].startswith('blocks.1 is dead') and 'iteration 1,' in warned[0]
+    assert 'training began with' in warned[0] and 'Begin again' not in warned[0]
+    assert warned[1].startswith('conv_first, blocks.2 are dead: at least 50%')
+    assert 'iteration 15,' in warned[1] and 'Begin again' in warned[1]
 
 
 def test_a_training_stays_the_same_to_the_bit(tmp_path):

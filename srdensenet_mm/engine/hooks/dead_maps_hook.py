@@ -74,13 +74,16 @@ class DeadMapsHook(Hook):
         runner.visualizer.add_scalars(
             {f'dead_maps/{part}': share for part, share in shares.items()}, step=runner.iter + 1)
         dead = {part for part, share in shares.items() if share >= self.warn_at}
-        for part in shares:
-            if part in dead - self._dead:
-                runner.logger.warning(
-                    f'{part} is dead: {shares[part]:.0%} of its maps are zero everywhere on a '
-                    f'batch at iteration {runner.iter + 1}, and stay so. Begin again with a '
-                    'longer warm-up or a lower learning rate, and biases at a tenth of it '
-                    '(optim_wrapper.paramwise_cfg.bias_lr_mult=0.1)')
+        died = [part for part in shares if part in dead - self._dead]
+        if died:
+            runner.logger.warning(
+                f'{", ".join(died)} {"is" if len(died) == 1 else "are"} dead: at least '
+                f'{min(shares[part] for part in died):.0%} of the maps are zero everywhere on a '
+                f'batch at iteration {runner.iter + 1}, and stay so. '
+                + ('So were the weights that the training began with; the other parts learn'
+                   if runner.iter == 0 else
+                   'Begin again with a longer warm-up or a lower learning rate, and biases at a '
+                   'tenth of it (optim_wrapper.paramwise_cfg.bias_lr_mult=0.1)'))
         self._dead = self._dead - shares.keys() | dead
 
 
