@@ -5,9 +5,16 @@ from srdensenet_mm.images.reading import find_images, read_rgb
 
 from .checked_pictures import CheckedPictures
 from .hr_folder_dataset import HRFolderDataset
-from .transforms import MATLABBicubicDown, MixTarget, RandomPatchPair, RandomScalePatchPair
+from .transforms import (
+    MATLABBicubicDown,
+    MixTarget,
+    RandomPatchPair,
+    RandomScalePatchPair,
+    RoundToUint8,
+)
 
 __all__ = [
     'CheckedPictures', 'HRFolderDataset', 'MATLABBicubicDown', 'MixTarget', 'RandomPatchPair',
-    'RandomScalePatchPair', 'find_images', 'matlab_bicubic', 'matlab_bicubic_upscale', 'read_rgb'
+    'RandomScalePatchPair', 'RoundToUint8', 'find_images', 'matlab_bicubic',
+    'matlab_bicubic_upscale', 'read_rgb'
 ]

@@ -241,6 +241,34 @@ class MixTarget(BaseTransform):
         return f'MixTarget(shares={self.shares})'
 
 
+@TRANSFORMS.register_module()
+class RoundToUint8(BaseTransform):
+    """Round images to whole levels, clipped to 0..255, as an image file holds them.
+
+    MMagic's ``RandomNoise`` makes floating-point images. Its
+    ``RandomJPEGCompression`` is for uint8.
+
+    Modified keys: those of ``keys``, of any shape and number type, 0..255.
+    They become uint8.
+
+    Args:
+        keys (Sequence[str]): The keys of the images.
+    """
+
+    def __init__(self, keys: Sequence[str]):
+        self.keys = tuple(keys)
+
+    def transform(self, results: dict) -> dict:
+        """Round the images."""
+        for key in self.keys:
+            if results[key].dtype != np.uint8:
+                results[key] = results[key].round().clip(0, 255).astype(np.uint8)
+        return results
+
+    def __repr__(self) -> str:
+        return f'RoundToUint8(keys={self.keys})'
+
+
 def check_shares(shares: Sequence[float]) -> None:
     """Check teachers' shares of a target.
 
