@@ -37,7 +37,7 @@ default_hooks = dict(
     checkpoint=dict(interval=250, max_keep_ckpts=2, save_best='Set5x4-Y/PSNR'),
     logger=dict(interval=50))
 
-max_iters = 3500
-train_cfg = dict(max_iters=max_iters, val_interval=1750)
+max_iters = 2800
+train_cfg = dict(max_iters=max_iters, val_interval=1400)
 param_scheduler = [
     _base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
