@@ -30,7 +30,8 @@ def main() -> None:
     from srdensenet_mm.checkpoints.published import published_files
     from srdensenet_mm.optional_packages import import_optional
     import_optional('flask')
-    checkpoints = args.checkpoint or list(published_files().values())
+    checkpoints = args.checkpoint or [
+        path for (_, scale), path in published_files().items() if scale]
     # The images that it keeps go away however it is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print('Loading the weights ...', flush=True)

@@ -13,7 +13,8 @@ def parse_args() -> argparse.Namespace:
     weights.add_argument('--checkpoint', metavar='FILE', help='weights of yours')
     weights.add_argument(
         '--weights', default='plain', metavar='NAME', help='weights that come with the package: '
-        'plain for clean images, photo for photographs stored as JPEG or noisy (default: plain)')
+        'plain for clean images, photo for photographs stored as JPEG or noisy, liif for any '
+        'scale (default: plain)')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='where to write the PNGs')
     parser.add_argument(
         '--scale', type=float, metavar='S', help='how many times larger the images become, for '

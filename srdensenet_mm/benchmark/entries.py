@@ -16,6 +16,7 @@ from srdensenet_mm.checkpoints.reading import holds_community_network
 from srdensenet_mm.config.reading import read_config, resolve_config, without_perceptual_loss
 from srdensenet_mm.config.type_name import type_name
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.models.at_points import AtPoints, UpscaledBy, takes_points
 
 from . import backends
 from .results import HIGH_RESOLUTION
@@ -181,6 +182,8 @@ def build(spec: Spec, device: str | torch.device = 'cpu') -> Entry:
     model = model.to(device).eval()
     factor, channels = _try(model, spec, device)
     generator = model.generator
+    if takes_points(generator):
+        generator = UpscaledBy(AtPoints(generator), factor)
     if spec.backend != backends.TORCH:
         try:
             model.generator = backends.wrap(generator, spec.backend)

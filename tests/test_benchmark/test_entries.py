@@ -6,11 +6,13 @@ from contextlib import nullcontext
 import pytest
 import torch
 from rounding import rounding_error, terms
+from small_liif import CONFIG, small_liif
 from small_models import EDSR, ROOT, write_checkpoint, write_config
 
 from srdensenet_mm.benchmark import backends
-from srdensenet_mm.benchmark.complexity import count_parameters
+from srdensenet_mm.benchmark.complexity import count_multiply_adds, count_parameters
 from srdensenet_mm.benchmark.entries import Spec, build, common_scale, is_ours, parse_specs
+from srdensenet_mm.checkpoints import save_network
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.models import SRDenseNet
 
@@ -175,3 +177,21 @@ def test_scales_are_not_mixed(tmp_path):
     assert common_scale(two[:1]) == 2
     with pytest.raises(UserError, match='x4.py: upscales x4, .*x2.py x2'):
         common_scale(two)
+
+
+def test_a_network_of_any_scale_at_the_scale_of_its_config(tmp_path):
+    config = tmp_path / 'liif.py'
+    config.write_text(
+        "custom_imports = dict(imports=['srdensenet_mm'], allow_failed_imports=False)\n"
+        f"model = dict(type='LumaLIIF', generator={CONFIG!r}, test_cfg=dict(scale=3),\n"
+        "             pixel_loss=dict(type='L1Loss'))\n")
+    entry = build(Spec('liif', str(config)))
+    assert (entry.upscale_factor, entry.in_channels) == (3, 1)
+    assert entry.upscale(torch.rand(1, 3, 5, 8)).shape == (1, 3, 15, 24)
+    # 6 maps and two blocks of 4 + 4 make 8; then 76 -> 16 -> 16 -> 1 four times at each point.
+    low = 9 * 6 + 9 * 6 * 4 + 9 * 4 * 4 + 9 * 14 * 4 + 9 * 4 * 4 + 22 * 8
+    points = 4 * (76 * 16 + 16 * 16 + 16)
+    assert count_multiply_adds(entry.generator, 1, 3, 24, 15) == 40 * low + 360 * points
+    save_network(small_liif(), tmp_path / 'any.pth', config=CONFIG)
+    with pytest.raises(UserError, match='any.pth: .*any factor: give its config'):
+        build(Spec('any', None, str(tmp_path / 'any.pth')))

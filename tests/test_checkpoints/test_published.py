@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from srdensenet_mm.checkpoints import find_weights, load_network
+from srdensenet_mm.checkpoints import find_weights, load_network, published
 from srdensenet_mm.checkpoints.published import in_package, published_files
 from srdensenet_mm.errors import UserError
 
@@ -16,7 +16,7 @@ def test_every_published_file_has_one_name():
     found = published_files()
     assert sorted(found.values()) == sorted((ROOT / 'checkpoints').glob('*.pth'))
     for (name, scale), path in found.items():
-        assert load_network(path).upscale_factor == scale
+        assert getattr(load_network(path), 'upscale_factor', None) == scale
         assert find_weights(name, scale) == path
         assert path.stem.endswith(hashlib.sha256(path.read_bytes()).hexdigest()[:8])
 
@@ -29,6 +29,19 @@ def test_the_largest_scale_is_the_default():
 def test_unknown_weights_are_named_beside_those_there_are(name, scale):
     with pytest.raises(UserError, match=rf'{name}.*plain x4.*plain x2'):
         find_weights(name, scale)
+
+
+def test_a_scale_without_weights_of_its_own(tmp_path, monkeypatch):
+    names = [f'srdensenet_{name}-00000000.pth' for name in ('x2', 'x4', 'x4_photo', 'liif')]
+    (tmp_path / 'checkpoints').mkdir()
+    for name in names:
+        (tmp_path / 'checkpoints' / name).touch()
+    monkeypatch.setattr(published, 'configs_folder', lambda: tmp_path / 'configs')
+    found = [find_weights(*given).name for given in (
+        ('plain', 2), ('plain', 4.0), ('photo', ), ('liif', 2), ('plain', 2.7), ('plain', 6))]
+    assert found == [*names[:3], *[names[3]] * 3]
+    with pytest.raises(UserError, match='photo x2.7 .*plain x4, .*liif of any scale'):
+        find_weights('photo', 2.7)
 
 
 def test_a_recipes_checkpoint_is_found_in_another_folder(tmp_path, monkeypatch):
