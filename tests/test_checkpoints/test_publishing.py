@@ -15,8 +15,14 @@ from mmengine.runner import Runner, load_checkpoint
 from rounding import rounding_error
 from torch.utils.data import Dataset
 
-from srdensenet_mm.checkpoints import load_network, load_network_with_meta, publish_checkpoint
+from srdensenet_mm.checkpoints import (
+    load_network,
+    load_network_with_meta,
+    publish_checkpoint,
+    save_network,
+)
 from srdensenet_mm.errors import UserError
+from srdensenet_mm.models import SRDenseNet
 
 ROOT = Path(__file__).parents[2]
 GENERATOR = dict(
@@ -175,6 +181,31 @@ def test_a_runner_tests_with_it(trained, tmp_path):
         experiment_name='loading')))
     runner.load_or_resume()
     assert equal(runner.model.generator, load_network(path).state_dict())
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_weights_between_a_training_and_its_start(trained, tmp_path, suffix):
+    source, record = trained[True]
+    torch.manual_seed(1)
+    settings = {key: value for key, value in GENERATOR.items() if key != 'type'}
+    start = SRDenseNet(**settings)
+    save_network(start, tmp_path / 'start.pth')
+    path = publish_checkpoint(source, tmp_path, suffix=suffix, base=tmp_path / 'start.pth',
+                              base_share=0.25).path
+    network, meta = load_network_with_meta(path)
+    expected = {key: 0.75 * value + 0.25 * start.state_dict()[key]
+                for key, value in record.averaged.items()}
+    assert equal(network, expected, lambda weight: rounding_error(weight, 10))
+    assert meta['mixed_with'] == {'start.pth': 0.25}
+
+
+def test_what_cannot_be_mixed(trained, tmp_path):
+    source = trained[True][0]
+    save_network(SRDenseNet(upscale_factor=3), tmp_path / 'other.pth')
+    with pytest.raises(UserError, match=r'other\.pth: is another network'):
+        publish_checkpoint(source, tmp_path, base=tmp_path / 'other.pth', base_share=0.5)
+    with pytest.raises(UserError, match='1.5: give 0 to 1'):
+        publish_checkpoint(source, tmp_path, base=source, base_share=1.5)
 
 
 def test_what_cannot_be_published(trained, tmp_path):
