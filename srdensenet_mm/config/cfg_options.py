@@ -12,7 +12,8 @@ class CfgOptions(DictAction):
     """Reads ``--cfg-options KEY=VALUE ...`` as MMEngine does, but keeps paths unchanged.
 
     Python lists, tuples, dicts and quoted strings are read as such:
-    ``key="['/my images/a', '/b,c']"``. All other values follow MMEngine's rules
+    ``key="['/my images/a', '/b,c']"``, ``key="[dict(type='SGD', lr=0.1)]"``.
+    All other values follow MMEngine's rules
     (``1e-4``, ``True``, ``a,b``, ``[a,(b,c)]``), but keep blanks. A value that
     cannot be read ends the command with one line.
     """
@@ -27,13 +28,18 @@ class CfgOptions(DictAction):
                 options[key] = self._read(value.strip())
             except AssertionError:
                 parser.error(f'{option_string} {text}: its brackets do not match')
+            except (SyntaxError, RecursionError):  # MMEngine's answer to x(a,b)
+                parser.error(f'{option_string} {text}: cannot be read; quote its texts as in '
+                             f'{key}="[\'a, b\', dict(c=\'d\')]"')
         setattr(namespace, self.dest, options)
 
     def _read(self, value: str):
-        if value.startswith(('[', '(', '{', '"', "'")):
+        if value.startswith(('[', '(', '{', '"', "'", 'dict(')):
             try:
-                read = ast.literal_eval(value)
-            except (SyntaxError, ValueError):
+                read = ast.literal_eval(_DictCalls().visit(ast.parse(value, mode='eval')))
+            except (SyntaxError, ValueError) as error:
+                if re.search(r'(^|[[(,])\s*(dict\(|{)', value):  # MMEngine splits it at commas
+                    raise SyntaxError from error
                 value = re.sub(r'\s*([][(),])\s*', r'\1', value)
             else:
                 if isinstance(read, (list, tuple, dict, str)):
@@ -46,3 +52,16 @@ class CfgOptions(DictAction):
         if isinstance(read, str):
             return self._parse_int_float_bool(read.replace(_BLANK, ' ').strip())
         return read
+
+
+class _DictCalls(ast.NodeTransformer):
+    """Turns ``dict(a=1)``, as configs have it, into ``{'a': 1}``, which is a literal."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802  the name that ast calls
+        self.generic_visit(node)
+        names = [keyword.arg for keyword in node.keywords]
+        if getattr(node.func, 'id', None) != 'dict' or node.args or None in names:
+            return node
+        return ast.copy_location(ast.Dict(
+            keys=[ast.Constant(name) for name in names],
+            values=[keyword.value for keyword in node.keywords]), node)

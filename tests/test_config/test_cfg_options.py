@@ -29,7 +29,8 @@ def test_reads_as_mmengine_does(text):
     ('/a b, /c', ['/a b', '/c']),
     ("'/a,b/x'", '/a,b/x'),
     ("'1'", '1'),
-    ("dict(a=1)", 'dict(a=1)'),
+    ("dict(a=1)", {'a': 1}),
+    ("[dict(type='A', b=dict(c=[1, (2,)])), {}]", [{'type': 'A', 'b': {'c': [1, (2,)]}}, {}]),
     ("{'type': 'SGD', 'lr': 0.1}", {'type': 'SGD', 'lr': 0.1}),
     ("('/a b', 2)", ('/a b', 2))])
 def test_values_stay_what_they_are(text, value):
@@ -45,7 +46,10 @@ def test_options_add_up():
 
 
 @pytest.mark.parametrize('text, reason', [
-    ('key', 'give KEY=VALUE'), ('=value', 'give KEY=VALUE'), ('k=[1,2', 'brackets do not match')])
+    ('key', 'give KEY=VALUE'), ('=value', 'give KEY=VALUE'), ('k=[1,2', 'brackets do not match'),
+    ('k=[list(a=1,b=2)]', 'quote its texts'), ('k=/images (a, b)/c', 'quote its texts'),
+    ('k={a: 1, b: 2}', 'quote its texts'), ('k=[dict(a=b)]', 'quote its texts'),
+    ('k=dict(**{})', 'quote its texts')])
 def test_mistakes_are_named(text, reason, capsys):
     with pytest.raises(SystemExit) as ended:
         read(text)
