@@ -9,7 +9,8 @@ existing MMagic environment as it is.
 mmcv is not among the requirements. It comes as ``mmcv`` or as ``mmcv-lite``,
 both work, and they share one folder: to require either would put it over the
 other in somebody's environment. Who has neither asks for the extra ``lite``
-or ``ops``; without mmcv, ``import srdensenet_mm`` says so in one line.
+or ``ops``; without mmcv, ``import srdensenet_mm`` says so in one line. These
+extras also hold back what MMagic cannot work with when it is newer.
 
 As OpenMMLab's packages do, the recipes, the tools and model-index.yml travel
 inside the package in a folder ``.mim``, where ``mim`` and
@@ -85,9 +86,10 @@ def extras() -> dict:
     optional = {re.match(r'[\w-]+', line).group(): line for line in read_requirements('optional')}
     tests = read_requirements('tests')
     return {
-        'lite': read_requirements('lite'),
-        'ops': read_requirements('ops'),
+        'lite': read_requirements('lite') + read_requirements('mmagic'),
+        'ops': read_requirements('ops') + read_requirements('mmagic'),
         'app': [optional['flask']],
+        'heif': [optional['pillow-heif']],
         'onnxruntime': [optional['onnx'], optional['onnxruntime']],
         'openvino': [optional['onnx'], optional['openvino']],
         'spandrel': [optional['spandrel']],
