@@ -11,11 +11,21 @@ Where a tool takes a config, a recipe's name stands for its file, see
 :func:`srdensenet_mm.config.reading.resolve_config`.
 ``python -m srdensenet_mm`` is the same command.
 """
+import ast
 import runpy
 import sys
 
 from .config.recipes import copy_recipe, list_recipes, mim_folder
 from .errors import UserError, run_tool
+
+_USAGE = """\
+usage: srdensenet-mm list                   show the recipes and the scores of their weights
+       srdensenet-mm copy RECIPE [FOLDER]   copy a recipe, to edit it
+       srdensenet-mm TOOL [ARGUMENTS]       run a tool, as python tools/TOOL.py in a checkout
+
+SRDenseNet super-resolution with MMagic. Where a tool takes a config, a recipe's name will do.
+
+tools:"""
 
 
 def list_tools() -> list[str]:
@@ -24,6 +34,13 @@ def list_tools() -> list[str]:
     # The demo's images are in a checkout only.
     return sorted(name for name, path in tools.items()
                   if name != 'demo' or (path.parents[1] / 'tests/data').is_dir())
+
+
+def describe_tool(name: str) -> str:
+    """The first sentence of a tool's docstring, without running the tool."""
+    text = (mim_folder() / 'tools' / f'{name}.py').read_text(encoding='utf-8')
+    paragraph = (ast.get_docstring(ast.parse(text)) or '').split('\n\n')[0]
+    return ' '.join(paragraph.split()).split('. ')[0].rstrip('.')
 
 
 def run_installed_tool(name: str, arguments: list[str]) -> None:
@@ -73,9 +90,10 @@ def scores_of_recipes() -> dict[str, str]:
 def main() -> int:
     command, *arguments = sys.argv[1:] or ['--help']
     if command in ('-h', '--help'):
-        print('usage: srdensenet-mm list                 the recipes\n'
-              '       srdensenet-mm copy RECIPE [FOLDER] a recipe, to edit it\n'
-              '       srdensenet-mm TOOL [ARGUMENTS]     one of: ' + ', '.join(list_tools()))
+        print(_USAGE)
+        for name in list_tools():
+            print(f'  {name:21} {describe_tool(name)}')
+        print('\nsrdensenet-mm TOOL --help shows the arguments of a tool.')
     elif command == 'list':
         names, scores = list_recipes(), scores_of_recipes()
         width = max(map(len, names), default=0)

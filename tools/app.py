@@ -18,7 +18,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--dtype', choices=['fp32', 'bf16', 'fp16', 'int8'], default='fp32',
                         help='what the network computes in (default: fp32)')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: a GPU if there is one)')
-    parser.add_argument('--backend', choices=['torch', 'onnxruntime', 'openvino'], default='torch')
+    parser.add_argument('--backend', choices=['torch', 'onnxruntime', 'openvino'], default='torch',
+                        help='what computes the network (default: torch)')
     parser.add_argument(
         '--max-memory', type=float, metavar='GIB', help='memory to use at most for an image')
     return parser.parse_args()

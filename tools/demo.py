@@ -17,8 +17,10 @@ SCALE = 4
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', default='work_dirs/demo', help='folder for all results')
-    parser.add_argument('--iters', type=int, help='iterations, if not the recipe\'s')
+    parser.add_argument('--out', default='work_dirs/demo', metavar='FOLDER',
+                        help='folder for all results (default: work_dirs/demo)')
+    parser.add_argument('--iters', type=int, metavar='N',
+                        help="iterations of the training (default: the recipe's 1500)")
     return parser.parse_args()
 
 

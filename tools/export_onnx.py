@@ -13,7 +13,8 @@ def parse_args() -> argparse.Namespace:
         '--colour', choices=['y', 'rgb'], help='input and output: y is luma / 255, rgb is RGB in '
         '0..1 (for a network on luma, the conversion and bicubic chroma are then part of the '
         'model); default: as the network')
-    parser.add_argument('--dtype', choices=['fp32', 'fp16', 'int8'], default='fp32')
+    parser.add_argument('--dtype', choices=['fp32', 'fp16', 'int8'], default='fp32',
+                        help='type that the model computes in (default: fp32)')
     parser.add_argument('--opset', type=int, default=17, metavar='N',
                         help="version of ONNX's operators, 13 to 20 (default: 17)")
     parser.add_argument(

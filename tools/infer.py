@@ -40,7 +40,8 @@ def parse_args() -> argparse.Namespace:
         '--self-ensemble', action='store_true',
         help='average over eight flips and rotations: better, eight times slower')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: a GPU if there is one)')
-    parser.add_argument('--backend', choices=['torch', 'onnxruntime', 'openvino'], default='torch')
+    parser.add_argument('--backend', choices=['torch', 'onnxruntime', 'openvino'], default='torch',
+                        help='what computes the network (default: torch)')
     parser.add_argument('--overwrite', action='store_true', help='write existing outputs again')
     return parser.parse_args()
 

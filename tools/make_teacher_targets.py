@@ -38,8 +38,9 @@ def parse_args():
                         help='the sizes in which images are used, as in the recipe (default: 1)')
     parser.add_argument('--self-ensemble', action='store_true',
                         help='average over the eight flips and rotations, in 8 times the time')
-    parser.add_argument('--device', help='cpu, cuda, cuda:1 (default: a GPU where there is one)')
-    parser.add_argument('--dtype', default='fp32', choices=['fp32', 'bf16', 'fp16'])
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: a GPU if there is one)')
+    parser.add_argument('--dtype', default='fp32', choices=['fp32', 'bf16', 'fp16'],
+                        help='type that the teachers compute in (default: fp32)')
     parser.add_argument('--tile', type=int, metavar='N',
                         help='tiles of N LR pixels, 0 for none (default: by memory)')
     return parser.parse_args()

@@ -8,11 +8,11 @@ their MATLAB bicubic, equal to MATLAB's imresize in every pixel. A scale that do
 has its own ground truth: LRbicx8 belongs to GTmod8. All are 8-bit RGB PNG files with the images'
 stems. MMagic's BasicImageDataset reads them with data_prefix=dict(img='LRbicx4', gt='GTmod12').
 
-Folders below HR_FOLDER are searched too. All formats are read that OpenCV reads:
+Folders below HR_FOLDER are searched too. Read is what Pillow or OpenCV reads:
   grayscale        becomes three equal channels, as in the field's protocol
   alpha            is dropped, the colours below it stay
   16 bits          become 8: divided by 257 and rounded
-  palette, CMYK    become RGB as OpenCV converts them
+  palette, CMYK    become RGB
   EXIF orientation is applied
   floating point   is refused
 A broken image, or one smaller than 12 pixels, is reported. The others are made, and the exit

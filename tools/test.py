@@ -12,19 +12,22 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'config', help='config file, name of a recipe, or package::path of an installed one')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', help='file for the scores: .json or .yaml')
-    parser.add_argument('--work-dir', help='folder for the log')
+    parser.add_argument('checkpoint', help='weights: of a training, published or converted')
+    parser.add_argument('--out', metavar='FILE', help='file for the scores: .json or .yaml')
+    parser.add_argument(
+        '--work-dir', metavar='FOLDER',
+        help="folder for the log (default: the config's, or work_dirs/NAME_OF_CONFIG)")
     parser.add_argument(
         '--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
         help='override settings of the config, e.g. model.test_cfg.self_ensemble=True '
         'key="[a,b]" (quoted)')
     parser.add_argument(
         '--verbose', action='store_true',
-        help="show MMEngine's whole log on the console, too; it always is in the log file")
+        help="show MMEngine's whole log on the console, too; the log file always has it")
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
-        help='job launcher')
+        help='what started the processes of one job; tools/dist_test.sh and slurm_test.sh give it '
+        '(default: none)')
     # torch.distributed's launchers pass it in either spelling.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help=argparse.SUPPRESS)

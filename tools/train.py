@@ -12,11 +12,14 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'config', help='config file, name of a recipe, or package::path of an installed one')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument(
+        '--work-dir', metavar='FOLDER',
+        help="folder for logs and checkpoints (default: the config's, or work_dirs/NAME_OF_CONFIG)")
     parser.add_argument(
         '--resume', nargs='?', const=True, default=False, metavar='CHECKPOINT',
         help='go on from the newest checkpoint in the work folder, or from the one given')
-    parser.add_argument('--amp', action='store_true', help='train with mixed precision')
+    parser.add_argument('--amp', action='store_true',
+                        help='train with mixed precision, in the type that suits the device')
     parser.add_argument(
         '--auto-scale-lr', action='store_true',
         help='scale the learning rate by the global batch size over the base batch size')
@@ -26,10 +29,11 @@ def parse_args():
         'key="[a,b]" (quoted)')
     parser.add_argument(
         '--verbose', action='store_true',
-        help="show MMEngine's whole log on the console, too; it always is in the log file")
+        help="show MMEngine's whole log on the console, too; the log file always has it")
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
-        help='job launcher')
+        help='what started the processes of one job; tools/dist_train.sh and slurm_train.sh '
+        'give it (default: none)')
     # torch.distributed's launchers pass it in either spelling.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help=argparse.SUPPRESS)
