@@ -8,6 +8,8 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -257,26 +259,31 @@ def _list(items=(), maxlen: int | None = None) -> list:
 
 @contextmanager
 def local_checkpoints_read_by(read) -> Iterator[None]:
-    """Have MMEngine read checkpoint files with another function.
+    """Have MMEngine read checkpoint files with another function, and log which.
 
     Concerns mmengine 0.10: it reads them with ``torch.load``, which cannot read
     safetensors and refuses the records that other trainers keep beside the
-    weights.
+    weights. It prints their names instead of logging them.
 
     Args:
         read (Callable): Takes a path, returns the file's content.
     """
-    from mmengine.runner.checkpoint import CheckpointLoader
-    schemes, before = CheckpointLoader._schemes, CheckpointLoader._schemes['']
+    from mmengine.logging import print_log
+    from mmengine.runner import checkpoint
+    schemes = checkpoint.CheckpointLoader._schemes
+    before = schemes['']
 
     def load_from_local(filename, map_location=None):  # MMEngine logs the name
         return read(filename)
 
-    schemes[''] = load_from_local
+    def log(message, logger=None, level=logging.INFO):
+        print_log(message, logger or 'current', level)
+
+    schemes[''], checkpoint.print_log = load_from_local, log
     try:
         yield
     finally:
-        schemes[''] = before
+        schemes[''], checkpoint.print_log = before, print_log
 
 
 def _history_buffer_method(owner: object, name: str) -> object:
@@ -304,6 +311,7 @@ def says_nothing(message: str) -> bool:
     """
     return re.search('is not a meta file, simply parsed|The prefix is not set in metric class|'
                      '"FileClient" will be deprecated|"HardDiskBackend" is the alias|'
+                     'resumed key: .* is not defined in message_hub|'
                      "Cannot find key 'gt_img' in data sample",
                      message) is not None
 
@@ -395,7 +403,6 @@ def init_distributed(cfg) -> None:
             processes do not find each other.
     """
     import datetime
-    import os
 
     import torch
 
@@ -422,8 +429,9 @@ def init_distributed(cfg) -> None:
     if not torch.distributed.is_initialized():
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
         try:
-            torch.distributed.init_process_group(
-                'gloo', timeout=datetime.timedelta(seconds=timeout))
+            with _native_output_left_out():
+                torch.distributed.init_process_group(
+                    'gloo', timeout=datetime.timedelta(seconds=timeout))
         except (RuntimeError, ValueError) as error:  # torch's own are RuntimeErrors
             reason = str(error).strip().splitlines()[0]
             raise UserError(
@@ -442,9 +450,22 @@ def init_distributed(cfg) -> None:
         cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
 
 
+@contextmanager
+def _native_output_left_out() -> Iterator[None]:
+    """Leave out what C++ code writes to stdout: gloo counts the processes, in each of them."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _first_slurm_node() -> str:
     """The address of the node of a Slurm job's first process."""
-    import os
     import subprocess
     nodes = os.environ.get('SLURM_STEP_NODELIST') or os.environ.get('SLURM_NODELIST')
     if not nodes or os.environ.get('SLURM_NNODES', '1') == '1':

@@ -11,7 +11,8 @@ LAYERS = (
     ('cli', 'app'), ('demo', ), ('benchmark', ), ('export', 'spandrel'), ('inference', ),
     ('backends', ),
     ('engine', ), ('datasets', 'checkpoints'), ('config', 'images'), ('models', ),
-    ('compat', ), ('device', 'files', 'free_memory', 'optional_packages'), ('errors', 'version'))
+    ('compat', ), ('device', 'files', 'free_memory', 'optional_packages', 'progress'),
+    ('errors', 'version'))
 RANK = {part: i for i, layer in enumerate(LAYERS) for part in layer}
 # compat reads types' names as configs have them.
 ALLOWED = {('compat', 'config')}

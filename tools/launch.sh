@@ -31,8 +31,29 @@ launch() {
     # With several processes, more threads for each would only slow each other down.
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
+    # torchrun without its tracebacks and warnings: the processes themselves say what went wrong
+    # (status 2: in one line), but for one that was killed.
+    local torchrun='import logging, sys
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import main
+logging.disable(logging.ERROR)
+try:
+    main()
+except SignalException as error:
+    sys.exit(128 + error.sigval)
+except ChildFailedError as error:
+    rank, failure = error.get_first_failure()
+    if failure.exitcode < 0:
+        print(f"error: process {rank} was ended by {failure.signal_name()}; if nobody did so, "
+              "main memory was full", file=sys.stderr)
+    elif failure.exitcode != 2:
+        print(f"error: process {rank} ended with status {failure.exitcode}", file=sys.stderr)
+    sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)
+'
+
     # Its own session: it gets Ctrl-C once, through the trap below.
-    $(command -v setsid || true) "$python" -m torch.distributed.run --nproc-per-node="$num_proc" "${where[@]}" \
+    $(command -v setsid || true) "$python" -c "$torchrun" --nproc-per-node="$num_proc" "${where[@]}" \
         "$tools/$tool" "$@" --launcher pytorch &
     local child=$!
     # torchrun passes signals on to its processes. These save and end. After 30 s it kills them,

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from srdensenet_mm.device import device_name, find_device
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
+from srdensenet_mm.progress import progress_bar
 from srdensenet_mm.version import __version__
 
 from . import backends
@@ -73,7 +74,7 @@ def run_benchmark(models: Sequence[str],
                count_multiply_adds(c.generator, c.in_channels, scale)) for c in entries)], [])
     scored = 1 + sum(bool(spec.checkpoint) for spec in specs)
     steps = len(results.rows) * (runs + 2) + scored * sum(map(len, data_sets))
-    with tqdm(total=steps, unit='run', dynamic_ncols=True) as bar:
+    with progress_bar(total=steps, unit='run') as bar:
         _measure_memory(results, entries, threads, device, bar)
         _measure_scores(results, entries, data_sets, with_images, bar)
         _measure_time(results, entries, runs, device, bar)

@@ -15,6 +15,7 @@ from srdensenet_mm.files import atomic_write
 from srdensenet_mm.images.files import encode_png
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.images.reading import find_images, read_rgb
+from srdensenet_mm.progress import progress_bar
 
 
 @dataclass
@@ -106,8 +107,8 @@ def prepare_dataset(hr_folder: str | Path,
             pool.submit(_prepare_image, source, out_folder, scales, overwrite): source
             for source in sources
         }
-        for job in tqdm(as_completed(jobs), total=len(jobs), unit='image',
-                        disable=not progress):
+        done = as_completed(jobs)
+        for job in progress_bar(done, total=len(jobs), unit='image') if progress else done:
             source = jobs[job]
             try:
                 (report.written if job.result() else report.up_to_date).append(source)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from srdensenet_mm.checkpoints.fitting import unwrapped
 from srdensenet_mm.compat import says_nothing
+from srdensenet_mm.progress import progress_bar
 
 
 class QuietRunner(Runner):
@@ -28,7 +29,7 @@ class QuietRunner(Runner):
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setLevel(max(handler.level, logging.WARNING))
-                handler.addFilter(_is_worth_showing)
+                _show_plainly(handler)
                 handler.setStream(_AroundBars())
         return logger
 
@@ -36,12 +37,26 @@ class QuietRunner(Runner):
 def quiet_early_warnings() -> None:
     """Take what says nothing off the console also before the Runner has made its logger."""
     for handler in MMLogger.get_current_instance().handlers:
-        handler.addFilter(_is_worth_showing)
+        if type(handler) is logging.StreamHandler:
+            _show_plainly(handler)
+
+
+def _show_plainly(handler: logging.Handler) -> None:
+    handler.addFilter(_is_worth_showing)
+    handler.setFormatter(_PlainLine())
 
 
 def _is_worth_showing(record: logging.LogRecord) -> bool:
     # One function for all: logging adds the same filter to a handler once.
     return not says_nothing(record.getMessage())
+
+
+class _PlainLine(logging.Formatter):
+    """The message, and its level where it is a warning or worse; time and place are in the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else f'{record.levelname.lower()}: {text}'
 
 
 class _AroundBars:
@@ -128,8 +143,7 @@ class ConsoleHook(Hook):
             device = f'{device} ({torch.cuda.get_device_name(device)})'
         processes = f' in {runner.world_size} processes' if runner.world_size > 1 else ''
         self._say(f'{what} on {device}{processes}{length}; log: {_short(runner.logger._log_file)}')
-        self._bar = tqdm(total=total, dynamic_ncols=True, leave=False, unit='it',
-                         disable=not sys.stderr.isatty())
+        self._bar = progress_bar(total=total, leave=False, unit='it')
         self._done = 0
 
     def _advance(self, where: str, note: str) -> None:

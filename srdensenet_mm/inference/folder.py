@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import make_folder, same_file
 from srdensenet_mm.images.decoding import read_size
 from srdensenet_mm.images.files import read_image, write_png
 from srdensenet_mm.images.folders import take_images, walk_files, why_no_image
+from srdensenet_mm.progress import progress_bar
 
 # Failures to write that the next image would meet as well.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -188,8 +188,8 @@ def upscale_files(jobs: Sequence[Job],
         else:
             width, height = read_size(job.source) or (0, 0)
             open_jobs.append((job, width * height))
-    with tqdm(total=sum(pixels for _, pixels in open_jobs), unit='px', unit_scale=True,
-              disable=None) as bar:
+    with progress_bar(total=sum(pixels for _, pixels in open_jobs), unit='px',
+                      unit_scale=True) as bar:
         for job, pixels in open_jobs:
             bar.set_description(job.source.name[-24:])
             expected = bar.n + pixels

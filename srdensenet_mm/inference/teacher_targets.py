@@ -15,6 +15,7 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.files import DecodedImage, write_png
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.images.reading import find_images, read_rgb
+from srdensenet_mm.progress import progress_bar
 
 from .upscaler import Upscaler
 
@@ -81,7 +82,7 @@ def make_teacher_targets(teachers: Sequence[str],
         out, scale=wanted, self_ensemble=self_ensemble,
         teachers=sorted(_describe(checkpoint) for _, checkpoint in entries))
     report = TargetsReport()
-    for path in tqdm(paths, unit='image', disable=not progress, dynamic_ncols=True):
+    for path in progress_bar(paths, unit='image') if progress else paths:
         try:
             whole = read_rgb(path)
         except UserError as error:

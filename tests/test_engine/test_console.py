@@ -57,9 +57,9 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path, capsys):
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert 'prefix is not set' not in out
-    assert 'a warning' in lines[0]
+    assert lines[0] == 'warning: a warning'
     # The toys make MMEngine warn of other things as well.
-    lines = [lines[0], *(line for line in lines if 'WARNING' not in line)]
+    lines = [lines[0], *(line for line in lines if 'warning' not in line)]
     assert lines[1].startswith('Training recipe on cpu, 4 iterations; log: ')
     assert lines[1].endswith('.log')
     assert lines[2:] == [
@@ -71,13 +71,37 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path, capsys):
     assert 'System environment' in log and 'a warning' in log
 
 
+def last_line_of_terminal(text):
+    """What is to be seen where the cursor is, after a text with carriage returns."""
+    line, column = '', 0
+    for character in text.rpartition('\n')[2]:
+        if character == '\r':
+            column = 0
+        else:
+            line = line[:column] + character + line[column + 1:]
+            column += 1
+    return line
+
+
 def test_a_bar_on_a_terminal_that_leaves_it_clean(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
+    monkeypatch.setenv('TERM', 'xterm')
     run(QuietRunner, tmp_path)
     out, err = capsys.readouterr()
     assert 'iteration 2 of 4' not in out and 'iteration 2: PSNR 1.5000' in out
     assert '4/4' in err or '0/4' in err
-    assert err.rsplit('\r', 1)[-1].strip() == ''
+    assert last_line_of_terminal(err).strip() == ''
+    # The terminal's "^C" overwrites the bar, and goes away with it.
+    shown, end, _ = err.partition('/4 [')
+    assert '^C' not in last_line_of_terminal(f'{shown}{end}\r^C{err[len(shown + end):]}')
+
+
+def test_plain_lines_on_a_terminal_that_cannot_rewrite_a_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
+    monkeypatch.setenv('TERM', 'dumb')
+    run(QuietRunner, tmp_path)
+    out, err = capsys.readouterr()
+    assert 'iteration 2 of 4, loss 2' in out and err == ''
 
 
 @pytest.mark.parametrize('kind, shown', [(QuietRunner, False), (Runner, True)])

@@ -84,13 +84,14 @@ def test_dist_test_scores_images_that_do_not_divide(trained):
 
 
 @pytest.mark.parametrize('how, ranks, shown', [
-    ('kill', [1], 'SIGKILL|Signal 9'), ('raise', [0, 1], 'error: this is the mistake')])
+    ('kill', [1], 'error: process 1 was ended by SIGKILL'),
+    ('raise', [0, 1], 'error: this is the mistake')])
 def test_a_rank_that_dies_ends_the_job(tmp_path, how, ranks, shown):
     config = tiny_config(tmp_path, max_iters=500, num_workers=1, batch_size=2, pause=0.05,
                          more_hooks=[dict(type='EndRank', ranks=ranks, iteration=3, how=how)])
     status, output = finish(start('dist_train.sh', config, 2, '--work-dir', tmp_path / 'work'))
-    assert status not in (0, None)
-    assert re.search(shown, output), output
+    assert status == (137 if how == 'kill' else 2)
+    assert shown in output and 'Traceback' not in output, output
     # By one process alone, where they all say the same.
     assert output.count('error: this is the mistake') == (how == 'raise'), output
     assert 2 <= len((tmp_path / 'losses.txt.0').read_text().splitlines()) < 500
@@ -111,7 +112,9 @@ def test_sigterm_saves_and_leaves(tmp_path):
     status, output = finish(process)
     assert status == 143, output
     (saved,) = (tmp_path / 'work').glob('iter_*.pth')
-    assert f'saved {saved}' in output and '--resume' in output
+    # Once, as the last line, without torchrun's own.
+    assert output.count(f'saved {saved}') == 1 and '--resume' in output.splitlines()[-1], output
+    assert len(output.splitlines()) <= 3, output
     assert torch.load(saved, weights_only=True)['optimizer']
     assert not processes_naming(tmp_path)
 
@@ -137,7 +140,7 @@ def options(output):
 def test_environment_variables_of_the_launchers(echo):
     status, output = finish(start('dist_train.sh', 'a config.py', 4, '--amp', PYTHON=echo))
     lines = output.splitlines()
-    assert status == 0 and lines[:2] == ['-m', 'torch.distributed.run']
+    assert status == 0 and lines[0] == '-c'
     assert options(output)['nproc-per-node'] == '4'
     # No port is named, so that two jobs do not meet.
     assert options(output)['rdzv-endpoint'] == 'localhost:0' and 'master-port' not in output
