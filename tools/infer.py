@@ -8,7 +8,8 @@ from srdensenet_mm.errors import run_tool
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('inputs', nargs='+', metavar='IMAGE_OR_FOLDER_OR_GLOB')
+    parser.add_argument('inputs', nargs='+', metavar='IMAGE_OR_FOLDER_OR_GLOB',
+                        help='an image file, a folder of them, or a pattern in quotes')
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument('--checkpoint', metavar='FILE', help='weights of yours')
     weights.add_argument(
@@ -17,8 +18,9 @@ def parse_args() -> argparse.Namespace:
         'scale (default: plain)')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='where to write the PNGs')
     parser.add_argument(
-        '--scale', type=float, metavar='S', help='how many times larger the images become, for '
-        'weights of any scale (configs/srdensenet_liif.py); others have their own')
+        '--scale', type=float, metavar='S', help='how many times larger the images become: 2, 3 '
+        'or 4 (default) with weights of the package, any number with those of '
+        'configs/srdensenet_liif.py')
     parser.add_argument(
         '--config', help="the MMagic config of another network's checkpoint: "
         'a file, or mmagic::folder/file.py')

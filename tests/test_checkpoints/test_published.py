@@ -3,7 +3,10 @@
 import hashlib
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from run_tools_here import call_tool, refused
 
 from srdensenet_mm.checkpoints import find_weights, load_network, published
 from srdensenet_mm.checkpoints.published import in_package, published_files
@@ -42,6 +45,15 @@ def test_a_scale_without_weights_of_its_own(tmp_path, monkeypatch):
     assert found == [*names[:3], *[names[3]] * 3]
     with pytest.raises(UserError, match='photo x2.7 .*plain x4, .*liif of any scale'):
         find_weights('photo', 2.7)
+
+
+def test_the_tool_upscales_by_the_scale_asked_for(tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.full((9, 12, 3), 90, np.uint8))
+    status, _, _ = call_tool('infer', tmp_path / 'a.png', '--scale', 2, '--out', tmp_path / 'out')
+    assert status == 0 and cv2.imread(str(tmp_path / 'out/a.png')).shape == (18, 24, 3)
+    line = refused('infer', tmp_path / 'a.png', '--scale', 2, '--checkpoint', find_weights(),
+                   '--out', tmp_path / 'out')
+    assert line.startswith('error: scale=2:') and 'upscales by 4 alone' in line
 
 
 def test_a_recipes_checkpoint_is_found_in_another_folder(tmp_path, monkeypatch):
