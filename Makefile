@@ -10,8 +10,12 @@ PY := $(VENV)/bin/python
 .PHONY: help env test lint demo clean
 
 help: ## this list
-	@echo 'make TARGET [VENV=.venv] [ARGS=...] [PYTHON=python3.11] [MMCV_OPS=1] [MAX_JOBS=n]'
+	@echo 'make TARGET [NAME=VALUE ...]'
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10 | sed 's/^/    /'
+	@echo 'VENV=path       the environment, by default .venv'
+	@echo "ARGS='...'      arguments for the demo or for pytest: make demo ARGS='--iters 40'"
+	@echo 'PYTHON=path     the Python of a new environment, 3.10 to 3.12'
+	@echo 'MMCV_OPS=1      mmcv with its compiled ops; MAX_JOBS=n compilers at a time'
 
 env: ## build the environment, or finish or renew it
 	@PYTHON='$(PYTHON)' MMCV_OPS='$(MMCV_OPS)' requirements/make_env.sh '$(VENV)'

@@ -43,7 +43,8 @@ try:
 except SignalException as error:
     sys.exit(128 + error.sigval)
 except ChildFailedError as error:
-    rank, failure = error.get_first_failure()
+    # One that was killed rather than those that lost it.
+    rank, failure = min(error.failures.items(), key=lambda item: item[1].exitcode)
     if failure.exitcode < 0:
         print(f"error: process {rank} was ended by {failure.signal_name()}; if nobody did so, "
               "main memory was full", file=sys.stderr)

@@ -28,6 +28,8 @@ _STORAGE_ERRORS = {
     errno.EIO: 'the disk or share reports an error'}
 _SHARED_MEMORY = re.compile('shared memory|/torch_|[Bb]us error|SIGBUS|shm')
 _WORKER = re.compile(r'DataLoader worker \(pid|DataLoader timed out|thread exited unexpectedly')
+_OTHER_PROCESS = re.compile(r'gloo.*(Connection|socket) (closed|reset)|gloo.*reset by peer|'
+                            'remote process exited')  # the latter by NCCL
 _OPEN_FILES = re.compile('Too many open files|ancdata')
 
 
@@ -56,9 +58,10 @@ def clear_errors(cfg: Config, runner: Runner | None = None) -> Iterator[None]:
     except Exception as error:
         with no_news_of_workers():
             frames = _frames(error)
-            line = (_lost_worker(error, frames, runner) or _full_memory(error, runner)
-                    or _failed_storage(error, cfg, runner) or _failed_download(error, cfg)
-                    or _failed_part(error, frames, cfg) or _unreadable_file(error))
+            line = (_lost_worker(error, frames, runner) or _lost_process(error, runner)
+                    or _full_memory(error, runner) or _failed_storage(error, cfg, runner)
+                    or _failed_download(error, cfg) or _failed_part(error, frames, cfg)
+                    or _unreadable_file(error))
         if line is None:
             raise
         raise UserError(line) from error
@@ -113,6 +116,13 @@ def _lost_worker(
         way_out = (f'most often main memory was full: set a smaller {name}.num_workers (0 loads '
                    'in the process itself), or a smaller cache_gib of its dataset')
     return f'{name}: a data-loading worker is lost ({text}): {way_out}; {_go_on(runner)}'
+
+
+def _lost_process(error: Exception, runner: Runner | None) -> str | None:
+    """A line for a process whose others have gone; their own end is the reason."""
+    if not (isinstance(error, RuntimeError) and _OTHER_PROCESS.search(str(error))):
+        return None
+    return f'another process of this job has ended: mend what it reports; {_go_on(runner)}'
 
 
 def _end_of(loader) -> str:

@@ -92,8 +92,8 @@ class ConsoleHook(Hook):
     def before_train(self, runner) -> None:
         """Name the model, the device, the length and the log, and start the bar."""
         begin = f' from iteration {runner.iter}' if runner.iter else ''
-        self._start(runner, f'Training {self.name}', runner.max_iters - runner.iter,
-                    f', {runner.max_iters} iterations{begin}')
+        self._start(runner, f'Training {self.name}', runner.max_iters,
+                    f', {runner.max_iters} iterations{begin}', done=runner.iter)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Move the bar on."""
@@ -135,7 +135,7 @@ class ConsoleHook(Hook):
             self._bar.close()
             self._bar = None
 
-    def _start(self, runner, what: str, total: int, length: str) -> None:
+    def _start(self, runner, what: str, total: int, length: str, done: int = 0) -> None:
         if not self._shown:
             return
         device = next(unwrapped(runner.model).parameters()).device
@@ -143,8 +143,8 @@ class ConsoleHook(Hook):
             device = f'{device} ({torch.cuda.get_device_name(device)})'
         processes = f' in {runner.world_size} processes' if runner.world_size > 1 else ''
         self._say(f'{what} on {device}{processes}{length}; log: {_short(runner.logger._log_file)}')
-        self._bar = progress_bar(total=total, leave=False, unit='it')
-        self._done = 0
+        self._bar = progress_bar(total=total, initial=done, leave=False, unit='it')
+        self._done = done
 
     def _advance(self, where: str, note: str) -> None:
         if self._bar is None:
