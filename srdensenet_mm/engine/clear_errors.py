@@ -60,8 +60,8 @@ def clear_errors(cfg: Config, runner: Runner | None = None) -> Iterator[None]:
             frames = _frames(error)
             line = (_lost_worker(error, frames, runner) or _lost_process(error, runner)
                     or _full_memory(error, runner) or _failed_storage(error, cfg, runner)
-                    or _failed_download(error, cfg) or _failed_part(error, frames, cfg)
-                    or _unreadable_file(error))
+                    or _failed_download(error, cfg) or _failed_import(error, frames)
+                    or _failed_part(error, frames, cfg) or _unreadable_file(error))
         if line is None:
             raise
         raise UserError(line) from error
@@ -183,6 +183,15 @@ def _failed_download(error: Exception, cfg: Config) -> str | None:
     return (f'{cfg.filename or "the config"}: weights that it needs could not be fetched '
             f'({error.reason}): put their file into {torch.hub.get_dir()}/checkpoints, for a '
             "perceptual loss torchvision's vgg19-dcbb9e9d.pth")
+
+
+def _failed_import(error: Exception, frames: list[FrameType]) -> str | None:
+    """A line for an MMagic whose own requirements are too new for it, or missing."""
+    if not isinstance(error, ImportError) or not any(
+            frame.f_globals.get('__name__', '').split('.')[0] == 'mmagic' for frame in frames):
+        return None
+    return (f'MMagic cannot be imported here: {_text(error)}. The extra lite of srdensenet_mm '
+            'brings its packages in versions that work, see "Install" in README')
 
 
 def _failed_part(error: Exception, frames: list[FrameType], cfg: Config) -> str | None:

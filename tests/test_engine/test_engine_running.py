@@ -14,6 +14,7 @@ from tiny_training import TINY_NETWORK, tiny_config
 
 from srdensenet_mm.checkpoints import save_network
 from srdensenet_mm.engine import running
+from srdensenet_mm.engine.clear_errors import clear_errors
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.models import SRDenseNet
 
@@ -72,6 +73,17 @@ class AskForTheIteration(Hook):
 
     def after_test_iter(self, runner, *_, **__):
         assert runner.iter == 0
+
+
+def test_an_mmagic_whose_packages_are_too_new_is_one_line():
+    def meets(where):
+        with clear_errors(Config()):
+            exec('from json import no_longer_there', {'__name__': where})
+
+    with pytest.raises(UserError, match="MMagic cannot be imported.*'no_longer_there'.*lite"):
+        meets('mmagic.models')
+    with pytest.raises(ImportError):  # a fault of the program
+        meets('mine')
 
 
 def test_a_test_does_without_the_training_set(tmp_path):
