@@ -80,7 +80,7 @@ def score_checkpoints(data: str | Path, checkpoints: dict[str, str | Path],
 
 def print_table(scores: dict[str, dict[str, Score]], title: str) -> None:
     """Print PSNR and SSIM on Y of every image, and their averages."""
-    table = Table(title=title, title_justify='left')
+    table = Table()
     table.add_column('image')
     for name in scores:
         table.add_column(f'{name}\nPSNR / SSIM', justify='right')
@@ -88,18 +88,25 @@ def print_table(scores: dict[str, dict[str, Score]], title: str) -> None:
         table.add_row(stem, *(_cell(by[stem].metrics) for by in scores.values()))
     table.add_section()
     table.add_row('average', *(_cell(mean_metrics(list(by.values()))) for by in scores.values()))
-    Console(width=80).print(table)
+    _print(title, table)
 
 
 def print_tool_scores(scores: dict[str, float], title: str) -> None:
     """Print what tools/test.py measured, ``{'Set5-Y/PSNR': dB, ...}``, on Y and on RGB."""
-    table = Table(title=title, title_justify='left')
+    table = Table()
     for name in ('', 'PSNR', 'SSIM'):
         table.add_column(name, justify='right' if name else 'left')
     for colours in dict.fromkeys(key.partition('/')[0] for key in scores):
         table.add_row(colours.rpartition('-')[2], f'{scores[f"{colours}/PSNR"]:.2f}',
                       f'{scores[f"{colours}/SSIM"]:.4f}')
-    Console(width=80).print(table)
+    _print(title, table)
+
+
+def _print(title: str, table: Table) -> None:
+    # Not the table's own title, which is wrapped to its width.
+    console = Console(width=80)
+    console.print(title, highlight=False)
+    console.print(table)
 
 
 def _cell(metrics: dict[str, float]) -> str:

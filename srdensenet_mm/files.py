@@ -37,6 +37,14 @@ def make_folder(path: str | Path) -> None:
         trial.unlink()
 
 
+def path_from_here(path: str | Path) -> str:
+    """A path as seen from the working folder where it lies below that, else as it is."""
+    try:
+        return str(Path(os.path.abspath(path)).relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
 def same_file(one: str | Path, other: str | Path) -> bool:
     """Whether two names mean the same file, which may be missing."""
     return os.path.realpath(one) == os.path.realpath(other) or (

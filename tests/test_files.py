@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from srdensenet_mm.errors import UserError
-from srdensenet_mm.files import atomic_write, make_folder
+from srdensenet_mm.files import atomic_write, make_folder, path_from_here
 
 
 def test_appears_at_the_end_with_ordinary_permissions(tmp_path):
@@ -109,3 +109,9 @@ def test_a_folder_without_permission(tmp_path):
     with pytest.raises(UserError, match='Permission denied'), atomic_write(tmp_path / 'target'):
         pass
     tmp_path.chmod(stat.S_IRWXU)
+
+
+def test_a_path_is_short_where_it_lies_below_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert path_from_here(tmp_path / 'a/b.png') == path_from_here('a/b.png') == 'a/b.png'
+    assert path_from_here(tmp_path.parent / 'c') == str(tmp_path.parent / 'c')

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from srdensenet_mm.errors import run_tool
+from srdensenet_mm.files import path_from_here
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = 'configs/srdensenet_x4_demo.py'
@@ -48,7 +49,7 @@ def main():
         score_checkpoints,
     )
     out = Path(args.out).resolve()
-    shown = Path(os.path.relpath(out)) if out.is_relative_to(Path.cwd()) else out
+    shown = Path(path_from_here(out))
     say(f'1/4 Prepare Set5 and the training images: {shown / "data"}')
     run('tools/prepare_dataset.py', 'tests/data/Set5/HR', out / 'data/Set5', '--scales', SCALE,
         quiet=True)
@@ -64,7 +65,7 @@ def main():
         '--cfg-options', train_data, val_data, *length)
     trained = os.fsdecode((out / 'training/last_checkpoint').read_bytes()).strip()
 
-    say("3/4 Score it on Set5 as tools/test.py does, by MMagic's metrics")
+    say("3/4 Score it on Set5 with tools/test.py, by MMagic's metrics")
     run('tools/test.py', CONFIG, trained, '--work-dir', out / 'test', '--out', out / 'scores.json',
         '--cfg-options', test_data, quiet=True)
     print_tool_scores(json.loads((out / 'scores.json').read_text()),
@@ -76,13 +77,13 @@ def main():
         checkpoints['published'] = published[-1]
     say(f'4/4 Upscale Set5 with {" and ".join(checkpoints)} weights')
     scores = score_checkpoints(out / 'data/Set5', checkpoints, SCALE)
-    print_table(scores, f'Set5 x{SCALE}, PSNR (dB) and SSIM on Y')
+    print_table(scores, f'Set5 x{SCALE}, PSNR (dB) and SSIM on Y, rounded to 8 bits as PNGs are')
     draw_figure(out / 'figure.png', out / 'data/Set5', scores, SCALE)
     say(f'Figure: {shown / "figure.png"}   scores: {shown / "scores.json"}')
-    weights = os.path.relpath(published[-1] if published else trained)
-    say('Upscale your own images:\n    '
-        + shlex.join(['python', 'tools/infer.py', 'IMAGE_OR_FOLDER', '--checkpoint', weights,
-                      '--out', 'FOLDER']))
+    weights = [] if published else ['--checkpoint', path_from_here(trained)]
+    say('Upscale your own images:\n    ' + shlex.join(
+        [path_from_here(sys.executable), 'tools/infer.py', 'IMAGE_OR_FOLDER',
+         *weights, '--out', 'FOLDER']))
 
 
 if __name__ == '__main__':

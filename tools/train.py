@@ -6,6 +6,7 @@ import os
 from srdensenet_mm.config.cfg_options import CfgOptions
 from srdensenet_mm.engine.running import load_config, train
 from srdensenet_mm.errors import run_tool
+from srdensenet_mm.files import path_from_here
 
 
 def parse_args():
@@ -47,7 +48,7 @@ def main():
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
     train(cfg, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr,
           verbose=args.verbose)
-    print(f'Logs and checkpoints: {cfg.work_dir}')
+    print(f'Logs and checkpoints: {path_from_here(cfg.work_dir)}')
 
 
 if __name__ == '__main__':

@@ -2,7 +2,6 @@
 """What a training or a test shows on the console; MMEngine's listings go to the log file."""
 import logging
 import sys
-from pathlib import Path
 
 import torch
 from mmengine.dist import is_main_process
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from srdensenet_mm.checkpoints.fitting import unwrapped
 from srdensenet_mm.compat import says_nothing
+from srdensenet_mm.files import path_from_here
 from srdensenet_mm.progress import progress_bar
 
 
@@ -110,7 +110,8 @@ class ConsoleHook(Hook):
         self.close()
         info = runner.message_hub.runtime_info
         if info.get('best_score') is not None:
-            self._say(f'Best: {info["best_score"]:.4f}, {_short(info.get("best_ckpt", ""))}')
+            best = path_from_here(info.get('best_ckpt', ''))
+            self._say(f'Best: {info["best_score"]:.4f}, {best}')
 
     def before_test(self, runner) -> None:
         """Name the model, the device, the number of images and the log, and start the bar."""
@@ -142,7 +143,8 @@ class ConsoleHook(Hook):
         if device.type == 'cuda':
             device = f'{device} ({torch.cuda.get_device_name(device)})'
         processes = f' in {runner.world_size} processes' if runner.world_size > 1 else ''
-        self._say(f'{what} on {device}{processes}{length}; log: {_short(runner.logger._log_file)}')
+        log = path_from_here(runner.logger._log_file)
+        self._say(f'{what} on {device}{processes}{length}; log: {log}')
         self._bar = progress_bar(total=total, initial=done, leave=False, unit='it')
         self._done = done
 
@@ -164,11 +166,3 @@ class ConsoleHook(Hook):
 
 def _scores(metrics: dict | None) -> list[str]:
     return [f'{name} {float(value):.4f}' for name, value in (metrics or {}).items()]
-
-
-def _short(path: str) -> str:
-    """A path as seen from here, where it is below."""
-    try:
-        return str(Path(path).resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
