@@ -26,7 +26,8 @@ def shop(tmp_path, monkeypatch):
                                "          'mmagic::_base_/default_runtime.py']\nscale = 4\n",
         'configs/heir_x2.py': "_base_ = './plain_x4.py'\nscale = 2\n",
         'configs/sub/deep_x4.py': "_base_ = ['../_base_/models/net.py']\nscale = 4\n",
-        **{f'tools/{tool}.py': 'import sys\nprint(sys.argv[1:])\nsys.exit(3)\n'
+        **{f'tools/{tool}.py': f'"""Do what\n{tool} does. And more."""\n'
+           'import sys\nprint(sys.argv[1:])\nsys.exit(3)\n'
            for tool in ('train', 'infer')},
     }
     for name, text in files.items():
@@ -151,9 +152,15 @@ def test_command_mistakes(shop, monkeypatch, capsys, arguments, message):
     assert error.startswith('error: ') and message in error and error.count('\n') == 1
 
 
-def test_help_names_the_tools(shop, monkeypatch, capsys):
+def test_help_says_what_each_tool_does(shop, monkeypatch, capsys):
     assert run(monkeypatch) == 0
-    assert 'one of: infer, train' in capsys.readouterr().out
+    lines = [' '.join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert 'infer Do what infer does' in lines and 'train Do what train does' in lines
+
+
+def test_every_tool_says_what_it_does():
+    told = [cli.describe_tool(name) for name in cli.list_tools()]
+    assert all(told) and len(set(told)) == len(told)
 
 
 def test_every_shipped_recipe_can_be_copied(tmp_path):
