@@ -4,8 +4,7 @@
 Importing the package registers its modules. So ``custom_imports =
 dict(imports=['srdensenet_mm'])`` is all that a config needs. The modules are
 imported when a registry first looks for one of them, so this import stays fast.
-Without MMagic, the network and :mod:`srdensenet_mm.spandrel` work. Importing
-any other part then raises an error that says what is missing.
+Without MMagic, the network and :mod:`srdensenet_mm.spandrel` work.
 """
 from . import compat
 from .version import __version__
@@ -16,7 +15,5 @@ if compat.has_mmagic():
     compat.stand_in_for_mmcv_ops()
     compat.register_on_demand()
     compat.allow_runner_checkpoints()
-else:
-    compat.name_missing_mmagic()
 
 __all__ = ['__version__']

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from importlib import metadata
 
 from .config.type_name import type_name
-from .errors import UserError, printable
+from .errors import UserError, naming, printable
 
 # Package -> (lowest version that works, first version that does not).
 REQUIRED = {
@@ -54,25 +54,6 @@ def has_mmagic() -> bool:
         return all(importlib.util.find_spec(name) for name in ('mmagic', 'mmengine'))
     except ImportError:
         return False
-
-
-def name_missing_mmagic() -> None:
-    """Say in one line what is missing where a part that needs MMagic is imported."""
-    sys.meta_path.insert(0, _NeedsMMagic())
-
-
-class _NeedsMMagic(importlib.abc.MetaPathFinder):
-    """Refuses the parts of this package, and nothing else."""
-
-    parts = {f'srdensenet_mm.{name}' for name in (
-        'backends', 'benchmark', 'cli', 'datasets', 'demo', 'engine', 'export', 'inference',
-        'config.cfg_options', 'config.reading', 'models.luma_edit_model', 'models.luma_liif')}
-
-    def find_spec(self, name: str, path=None, target=None):
-        if name in self.parts:
-            raise BrokenEnvironment(f'{name} needs mmagic and mmengine, not installed here: '
-                                    f'{_remedy("mmagic")}')
-        return None
 
 
 def check_environment() -> None:
@@ -428,17 +409,13 @@ def init_distributed(cfg) -> None:
     os.environ.setdefault('MASTER_PORT', '29500')
     if not torch.distributed.is_initialized():
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
-        try:
-            with _native_output_left_out():
-                torch.distributed.init_process_group(
-                    'gloo', timeout=datetime.timedelta(seconds=timeout))
-        except (RuntimeError, ValueError) as error:  # torch's own are RuntimeErrors
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(
+        with naming(
                 f'--launcher {launcher}: process {os.environ["RANK"]} of '
-                f'{os.environ["WORLD_SIZE"]} cannot join the others at '
-                f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}: {reason} '
-                '(another PORT, or MASTER_ADDR?)') from error
+                f'{os.environ["WORLD_SIZE"]}', 'cannot join the others at '
+                f'{os.environ["MASTER_ADDR"]}:{os.environ["MASTER_PORT"]}, another PORT, or '
+                'MASTER_ADDR?', (RuntimeError, ValueError)), _native_output_left_out():
+            torch.distributed.init_process_group(
+                'gloo', timeout=datetime.timedelta(seconds=timeout))
     wrapper = cfg.get('model_wrapper_cfg') or {}
     kind = type_name(wrapper.get('type', 'MMDistributedDataParallel'))
     if kind == 'MMDistributedDataParallel':

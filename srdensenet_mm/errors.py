@@ -4,7 +4,9 @@ import hashlib
 import os
 import select
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 
@@ -16,13 +18,57 @@ class UserError(ValueError):
     """
 
 
+@contextmanager
+def naming(name: object,
+           fault: str = 'cannot be read',
+           kinds: type[Exception] | tuple[type[Exception], ...] = OSError) -> Iterator[None]:
+    """Turn the errors of a block into one line that begins with a name.
+
+    Args:
+        name (object): The file, folder or setting that the block is about.
+        fault (str): What a library's exception means for it.
+        kinds (type | tuple): The libraries' exceptions that have this meaning.
+            Defaults to those of the operating system.
+
+    Raises:
+        UserError: ``NAME: MESSAGE`` for a UserError of the block, and ``NAME:
+            FAULT (REASON)`` for an exception of these kinds.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f'{name}: {error}') from error
+    except kinds as error:
+        reason = reason_of(error)
+        file = getattr(error, 'filename', None)
+        if file is not None and not str(file).startswith(str(name)):
+            reason = f'{reason}: {file}'
+        raise UserError(f'{name}: {fault} ({reason})') from error
+
+
+def text_of(error: Exception) -> str:
+    """The message of a library's exception in one line, which may be empty."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = getattr(error, 'strerror', None) or str(text).split('. Please check')[0]  # MMEngine's
+    return textwrap.shorten(text, 300)
+
+
+def reason_of(error: Exception) -> str:
+    """What a library's exception says, with its type where the message alone says too little."""
+    text = text_of(error)
+    if text and type(error) in (ValueError, RuntimeError) or isinstance(error, OSError) and text:
+        return text
+    return f'{type(error).__name__}: {text}' if text else type(error).__name__
+
+
 def run_tool(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line's ``main`` and leave the process.
 
     Args:
         main: Takes no arguments; returns an exit status, None meaning 0.
 
-    A :class:`UserError` becomes one line on stderr and status 2. Ctrl-C gives
+    A :class:`UserError` becomes one line on stderr and status 2. So does a file
+    that the operating system refuses, or a missing package. Ctrl-C gives
     status 130. Where the reader of the output has ended (``| head``), status is
     141, without a message. Names that the console cannot print appear with
     their codes. Every other exception is a fault of the program and keeps its
@@ -37,8 +83,14 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
         status = main()
         if sys.stdout is not None:  # closed, as by some job schedulers
             sys.stdout.flush()
-    except UserError as error:
-        message = ' '.join(str(error).split())
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
+        status = 141
+    except (UserError, OSError, ImportError) as error:
+        message = _line_of(error)
+        if message is None:
+            raise
         if _is_first_to_print(message):
             print(f'error: {message}', file=sys.stderr)
         status = 2
@@ -49,11 +101,19 @@ def run_tool(main: Callable[[], int | None]) -> NoReturn:
             raise
         print('interrupted', file=sys.stderr)
         status = 130
-    except BrokenPipeError:
-        if not _reader_has_gone():
-            raise
-        status = 141
     sys.exit(status)
+
+
+def _line_of(error: Exception) -> str | None:
+    """One line on what the user can mend; None for a fault of the program."""
+    if isinstance(error, UserError):
+        return ' '.join(str(error).split())
+    if isinstance(error, OSError):
+        return None if error.filename is None else f'{error.filename}: {reason_of(error)}'
+    package = (error.name or __package__).partition('.')[0]
+    if package == __package__:
+        return None
+    return f'{package} cannot be imported ({error}): see "Install" in the README of srdensenet_mm'
 
 
 def printable(text: str) -> str:

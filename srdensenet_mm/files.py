@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import UserError
+from .errors import UserError, naming
 
 # In the name of a file that is being written, before its suffix.
 _MARK = '.half-written'
@@ -24,15 +24,11 @@ def make_folder(path: str | Path) -> None:
         UserError: It cannot be made or written to.
     """
     path = Path(path)
-    try:
+    with naming(path, 'cannot be made'):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'{path}: cannot be made ({error.strerror})') from error
-    try:
+    with naming(path, 'cannot be written to'):
         # os.access() considers neither quotas nor a server's permissions.
         trial = _new_file(path / 'trial')
-    except OSError as error:
-        raise UserError(f'{path}: cannot be written to ({error.strerror})') from error
     with suppress(OSError):
         trial.unlink()
 

@@ -96,12 +96,9 @@ assert model(torch.rand(1, 3, 16, 20)).shape == (1, 3, 32, 40) and 'luma' in mod
 from srdensenet_mm.checkpoints import load_network
 assert load_network({str(path)!r}).upscale_factor == 2
 assert not [name for name in sys.modules if name.startswith(('mmagic', 'mmengine', 'mmcv'))]
-from srdensenet_mm.errors import UserError
-try:
-    import srdensenet_mm.engine
-except UserError as error:
-    print(error)
+from srdensenet_mm.errors import run_tool
+run_tool(lambda: __import__('srdensenet_mm.engine'))
 '''], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert 'srdensenet_mm.engine needs mmagic' in done.stdout and 'pip install' in done.stdout
-    assert len(done.stdout.splitlines()) == 1
+    assert done.returncode == 2, done.stderr
+    line, = done.stderr.splitlines()
+    assert line.startswith('error: mm') and 'see "Install" in the README' in line

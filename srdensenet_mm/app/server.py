@@ -4,7 +4,7 @@ import ipaddress
 import logging
 import socket
 
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, naming
 from srdensenet_mm.optional_packages import import_optional
 
 from .jobs import Jobs
@@ -122,17 +122,14 @@ def make_server(jobs: Jobs, host: str = '127.0.0.1', port: int = 7860):
     from werkzeug.serving import make_server as listen
     # Its line for each request would bury what the console is for.
     logging.getLogger('werkzeug').setLevel(logging.ERROR)
-    try:
+    with naming(f'--host {host} --port {port}', 'cannot listen there, choose another --port, 0 '
+                'takes a free one', (OSError, OverflowError)):
         # Werkzeug would print and exit by itself where a port is taken.
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, 'strerror', None) or error
-        raise UserError(f'--host {host} --port {port}: cannot listen there ({reason}); choose '
-                        'another --port, 0 takes a free one') from error
     with listener:  # the server has a duplicate
         return listen(host, port, app, threaded=True, fd=listener.fileno())
 

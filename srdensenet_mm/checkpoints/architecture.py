@@ -177,7 +177,7 @@ def build_network(config: Mapping[str, Any],
         try:
             # Shapes first, without memory for weights that do not fit the file.
             with torch.device('meta'):
-                _compare(cls(**arguments).state_dict(), weights, layout)
+                compare_weights(cls(**arguments).state_dict(), weights, layout)
             network = cls(**arguments)
         except Mismatch:
             raise
@@ -218,12 +218,17 @@ def _encoder_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return encoder if isinstance(encoder, Mapping) else config
 
 
-def _compare(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], layout: Layout) -> None:
+def compare_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor],
+                    layout: Layout = OURS) -> None:
+    """Compare the keys and shapes of a file with a network's.
+
+    Raises:
+        Mismatch: Names the first that does not fit, by the layout's name.
+    """
     for key, value in weights.items():
         name = _name(key, layout)
         if key not in expected:
-            raise Mismatch(f'the key {name!r} is surplus: the network that the file describes '
-                         'has no such weight')
+            raise Mismatch(f'the key {name!r} is surplus: the network has no such weight')
         if expected[key].shape != value.shape:
             raise Mismatch(f'{name} has shape {tuple(value.shape)}, '
                          f'expected {tuple(expected[key].shape)}')

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import UserError, naming
 from ..files import same_file
 from ..models import SRDenseNet
 from .architecture import build_network, colour_of, complete_config, read_architecture
 from .layouts import OURS, Layout, Mismatch, recognise, rename
-from .reading import Checkpoint, load_network_with_meta, read_checkpoint
+from .reading import Checkpoint, build_checkpoint, read_checkpoint
 from .writing import ready_file, write_file
 
 
@@ -54,16 +54,14 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> Conversion:
     if Path(source).exists() and same_file(target, source):
         raise UserError(f'{target}: is the source, name another file to write')
     checkpoint = read_checkpoint(source)
-    try:
+    with naming(source):
         layout = OURS if 'network' in checkpoint.meta else recognise(checkpoint.weights)
         if layout is OURS:
-            network, meta = load_network_with_meta(source)
+            network, meta = build_checkpoint(checkpoint)
             if not isinstance(network, SRDenseNet):
                 raise Mismatch(f'holds weights of {type(network).__name__}, not of an SRDenseNet')
         else:
             network, meta = _convert(checkpoint, layout)
-    except Mismatch as mismatch:
-        raise UserError(f'{source}: {mismatch}') from mismatch
     write_file(target, ready_file(network.state_dict(), meta, Path(target).suffix))
     return Conversion(layout.title, meta, sum(p.numel() for p in network.parameters()))
 

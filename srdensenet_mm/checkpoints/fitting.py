@@ -6,9 +6,9 @@ from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from srdensenet_mm.config.type_name import type_name
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, naming
 
-from .architecture import complete_config, network_config
+from .architecture import compare_weights, complete_config, network_config
 from .layouts import Mismatch
 from .reading import read_checkpoint
 from .spandrel_network import SpandrelNetwork
@@ -31,10 +31,8 @@ def load_for_test(model: nn.Module, path: str) -> None:
     for network in networks_of(model):
         weights = checkpoint.weights
         if isinstance(network, SpandrelNetwork):
-            try:
+            with naming(path):
                 weights = network.by_its_names(weights)
-            except Mismatch as mismatch:
-                raise UserError(f'{path}: {mismatch}') from mismatch
         check_fit(network.state_dict(), weights, path)
         check_settings(network, checkpoint.meta.get('network'), path)
         network.load_state_dict(weights)
@@ -46,17 +44,11 @@ def check_fit(expected: dict[str, Tensor], found: dict[str, Tensor], path: str) 
     Raises:
         UserError: Names the first that does not fit.
     """
-    for key, value in expected.items():
-        if key not in found:
-            raise UserError(f'{path}: does not fit the config: the network has {key}, the '
-                            f'checkpoint has not{foreign_hint(found)}')
-        if value.shape != found[key].shape:
-            raise UserError(f'{path}: does not fit the config: {key} is {tuple(found[key].shape)} '
-                            f'in the checkpoint and {tuple(value.shape)} in the network')
-    for key in found:
-        if key not in expected:
-            raise UserError(f'{path}: does not fit the config: the checkpoint has {key}, the '
-                            'network has not (another upscale_factor or depth?)')
+    try:
+        compare_weights(expected, found)
+    except Mismatch as mismatch:
+        raise UserError(f'{path}: does not fit the config: {mismatch}{foreign_hint(found)}'
+                        ) from mismatch
 
 
 def check_settings(network: nn.Module, saved: dict | None, path: str) -> None:
@@ -81,10 +73,8 @@ def check_settings(network: nn.Module, saved: dict | None, path: str) -> None:
         ours = network_config(network)
     except ValueError:
         return
-    try:
+    with naming(path):
         theirs = complete_config(saved)
-    except Mismatch as mismatch:
-        raise UserError(f'{path}: {mismatch}') from mismatch
     for name, value in ours.items():
         if name in theirs and theirs[name] != value:
             raise UserError(

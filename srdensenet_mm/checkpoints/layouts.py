@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..errors import UserError
 
-class Mismatch(ValueError):
+
+class Mismatch(UserError):
     """Weights that do not fit a network; the message names the first key or shape.
 
-    Callers that know the file turn it into a ``UserError`` with the file's name.
+    Callers that know the file add its name by :func:`srdensenet_mm.errors.naming`.
     """
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, naming
 from .normalization import Normalization, normalization_in
 from .reading import load_network_with_meta
 
@@ -19,13 +19,11 @@ def known_normalization(meta: Mapping[str, Any], path: str | Path) -> Normalizat
     Raises:
         UserError: It is unknown, or luma has an unusual one.
     """
-    try:
+    with naming(path, 'how the images of its network are normalized is not known; give the config '
+                'of its training', ValueError):
         found = normalization_in(meta)
         if meta['colour'] == 'y' and not found.is_usual:
             raise ValueError(f'one channel, mean {found.mean} and std {found.std}')
-    except ValueError as error:
-        raise UserError(f'{path}: how the images of its network are normalized is not known '
-                        f'({error}); give the config of its training') from error
     return found
 
 

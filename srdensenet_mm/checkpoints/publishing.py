@@ -69,17 +69,15 @@ def publish_checkpoint(source: str | Path,
         of its SHA-256, as OpenMMLab's tools check it.
 
     Raises:
-        UserError: The source cannot be read, the name is no file name, or the
-            folder cannot be written to. Or ``base`` cannot be read or is
-            another network, or its share is out of range.
+        UserError: The source cannot be read, or the folder cannot be written
+            to. Or ``base`` cannot be read or is another network, or its share
+            is out of range.
     """
     network, meta = load_network_with_meta(source)
     if base is not None:
         _mix(network, meta, source, base, base_share)
     meta = {key: value for key, value in meta.items() if key in _PUBLIC}
     name = name or _recipe(meta) or re.sub(r'-[0-9a-f]{8}$', '', Path(source).stem)
-    if not re.fullmatch(r'\w[\w.+-]*', name):
-        raise UserError(f'{name!r}: is not a file name, give letters, digits, "_", "-", "." only')
     data = ready_file(network.state_dict(), meta, suffix)
     path = Path(out_folder) / f'{name}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}'
     write_file(path, data)

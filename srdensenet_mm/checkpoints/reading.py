@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ..config.type_name import type_name
-from ..errors import UserError
+from ..errors import UserError, naming
+from ..optional_packages import import_optional
 from .architecture import build_network, colour_of, complete_config, read_architecture
 from .config_text import read_config_text
 from .layouts import LAYOUTS, OURS, Mismatch, recognise
@@ -118,14 +119,17 @@ def load_network_with_meta(
         UserError: As for :func:`load_network`.
     """
     checkpoint = read_checkpoint(path)
-    try:
-        network, meta = _build(checkpoint)
-    except Mismatch as mismatch:
-        raise UserError(f'{path}: {mismatch}') from mismatch
+    with naming(path):
+        network, meta = build_checkpoint(checkpoint)
     return network.to(map_location), meta
 
 
-def _build(checkpoint: Checkpoint) -> tuple[nn.Module, dict[str, Any]]:
+def build_checkpoint(checkpoint: Checkpoint) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a checkpoint, and its meta, as :func:`load_network_with_meta` returns them.
+
+    Raises:
+        Mismatch: The weights do not make up the network that the file describes.
+    """
     meta = dict(checkpoint.meta)
     config = meta.get('network')
     if isinstance(config, Mapping) and type_name(config.get('type')) == 'SpandrelNetwork':
@@ -179,12 +183,14 @@ def _community_network(weights: Mapping[str, Tensor], mismatch: Mismatch) -> Spa
     if any(all(layout.to_ours(key) for key in weights) for layout in LAYOUTS):
         raise mismatch
     try:
-        return SpandrelNetwork.from_weights(weights)
-    except UnknownNetwork:
-        raise mismatch from None
+        import_optional('spandrel')
     except UserError as error:
         raise Mismatch(f"{mismatch}; spandrel reads other projects' networks, but {error}"
                        ) from error
+    try:
+        return SpandrelNetwork.from_weights(weights)
+    except UnknownNetwork:
+        raise mismatch from None
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -198,11 +204,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         UserError: The file cannot be read, is not a checkpoint, or holds
             anything but data.
     """
-    data = _read_bytes(path)
-    try:
+    with naming(path):
+        data = _read_bytes(path)
         return _checked(checkpoint_of(_parse(data), str(path)), len(data))
-    except Mismatch as mismatch:
-        raise UserError(f'{path}: {mismatch}') from mismatch
 
 
 def read_content(path: str | Path) -> Any:
@@ -211,25 +215,20 @@ def read_content(path: str | Path) -> Any:
     Raises:
         UserError: As for :func:`read_checkpoint`.
     """
-    try:
+    with naming(path):
         return _parse(_read_bytes(path))
-    except Mismatch as mismatch:
-        raise UserError(f'{path}: {mismatch}') from mismatch
 
 
 def _read_bytes(path: str | Path) -> bytes:
     try:
         data = _fetch(str(path))
-    except FileNotFoundError:
-        raise UserError(f'{path}: there is no such checkpoint') from None
     except KeyError as error:
-        raise UserError(f'{path}: is on no kind of store that MMEngine knows: give a file, or an '
+        raise UserError('is on no kind of store that MMEngine knows: give a file, or an '
                         'address that begins with http://, https:// or s3://') from error
-    except (OSError, ImportError) as error:  # a store's client may be missing
-        reason = getattr(error, 'strerror', None) or error
-        raise UserError(f'{path}: cannot be read ({reason})') from error
+    except ImportError as error:
+        raise UserError(f'needs a package for its store ({error})') from error
     if not data:
-        raise UserError(f'{path}: is empty, not a checkpoint')
+        raise UserError('is empty, not a checkpoint')
     return data
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import naming
 from ..models.base import MODELS
 from ..optional_packages import import_optional
 from .layouts import Mismatch
@@ -57,11 +57,9 @@ class SpandrelNetwork(nn.Module):
 
     def __init__(self, path: str | Path):
         from .reading import read_checkpoint
-        try:
-            descriptor = describe(read_checkpoint(path).weights)
-        except Mismatch as mismatch:
-            raise UserError(f'{path}: {mismatch}') from mismatch
-        self._take(descriptor)
+        weights = read_checkpoint(path).weights
+        with naming(path):
+            self._take(describe(weights))
 
     @classmethod
     def from_weights(cls, weights: Mapping[str, Tensor]) -> SpandrelNetwork:

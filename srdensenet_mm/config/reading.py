@@ -1,14 +1,17 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Finding and reading configs of this package and of others."""
 import importlib.util
-import os
+import re
 from pathlib import Path
 
 from mmengine.config import Config
 
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, naming
 
-from .recipes import bare_name, find_recipe, list_recipes, similar_recipes
+from .recipes import bare_name, find_recipe
+
+# Endings of files that are weights, no configs.
+_WEIGHTS = ('.pth', '.pt', '.ckpt', '.safetensors')
 
 
 def resolve_config(name: str) -> str:
@@ -24,15 +27,8 @@ def resolve_config(name: str) -> str:
     if Path(name).is_file():
         return name
     if '::' not in name or name.startswith('srdensenet_mm::'):
-        stem = bare_name(name)
-        # A recipe's copy is preferred to the recipe.
-        if Path(f'{stem}.py').is_file():
-            return f'{stem}.py'
-        if stem in _recipes():
-            return str(find_recipe(stem))
-        similar = [os.path.relpath(find_recipe(one)) for one in similar_recipes(name)]
-        hint = f'; did you mean {" or ".join(similar)}?' if similar else ''
-        raise UserError(f'{name}: no such config file{hint}')
+        copy = f'{bare_name(name)}.py'
+        return copy if Path(copy).is_file() else str(find_recipe(name))
     package, _, relative = name.partition('::')
     try:
         spec = importlib.util.find_spec(package)
@@ -46,13 +42,6 @@ def resolve_config(name: str) -> str:
     return str(path)
 
 
-def _recipes() -> list[str]:
-    try:
-        return list_recipes()
-    except UserError:  # the package has no recipes
-        return []
-
-
 def read_config(name: str, cfg_options: dict | None = None) -> Config:
     """Read a config and merge options into it.
 
@@ -61,13 +50,26 @@ def read_config(name: str, cfg_options: dict | None = None) -> Config:
             it and the reason.
     """
     path = resolve_config(name)
-    try:
+    with naming(name, 'not a valid config', Exception):  # a program, which may raise anything
         cfg = Config.fromfile(path)
         if cfg_options:
             cfg.merge_from_dict(cfg_options)
-    except Exception as error:  # a config is a program, which may raise anything
-        raise UserError(f'{name}: not a valid config: {type(error).__name__}: {error}') from error
     return cfg
+
+
+def split_entry(text: str) -> tuple[str, str | None]:
+    """``CONFIG``, ``CHECKPOINT`` or ``CONFIG=CHECKPOINT`` apart; ``''`` for no config.
+
+    At the first "=" behind a config, because paths may have some.
+    """
+    if Path(text).is_file():
+        return ('', text) if text.endswith(_WEIGHTS) else (text, None)
+    for found in re.finditer('=', text):
+        config = text[:found.start()]
+        if '::' in config or Path(config).is_file():
+            return config, text[found.end():]
+    config, equals, checkpoint = text.partition('=')
+    return config, checkpoint if equals else None
 
 
 def without_perceptual_loss(model: dict) -> dict:

@@ -81,17 +81,9 @@ def find_recipe(name: str) -> Path:
     stem = bare_name(name)
     if stem in list_recipes():
         return configs_folder() / f'{stem}.py'
-    similar = similar_recipes(name)
+    similar = difflib.get_close_matches(Path(stem).name, list_recipes(), n=3)
     hint = f'did you mean {" or ".join(similar)}?' if similar else 'srdensenet-mm list shows them'
-    raise UserError(f'{name}: no such recipe; {hint}')
-
-
-def similar_recipes(name: str) -> list[str]:
-    """The recipes with the most similar names to a mistyped name or path."""
-    try:
-        return difflib.get_close_matches(Path(bare_name(name)).name, list_recipes(), n=3)
-    except UserError:  # the package has no recipes
-        return []
+    raise UserError(f'{name}: no such file or recipe; {hint}')
 
 
 def copy_recipe(name: str, folder: str | Path = '.') -> list[Path]:

@@ -12,7 +12,7 @@ from mmagic.registry import DATASETS
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, naming
 from srdensenet_mm.free_memory import free_share
 from srdensenet_mm.images.reading import find_images, read_rgb
 
@@ -277,14 +277,9 @@ class HRFolderDataset(BaseDataset):
 
 def _read_teachers(teachers: Sequence[dict]) -> tuple[list[float], list[TeacherImages]]:
     """Shares and images of an HRFolderDataset's ``teachers``."""
-    if isinstance(teachers, dict) or not all(
-            isinstance(one, dict) and one.keys() == {'folder', 'share'} for one in teachers):
-        raise UserError(f'teachers={teachers!r}: give a list with a dict for each teacher: '
-                        "[dict(folder='data/teachers/x4', share=0.75)]")
-    shares = [one['share'] for one in teachers]
-    try:
+    with naming('teachers', "is no list such as [dict(folder='data/teachers/x4', share=0.75)]",
+                (TypeError, KeyError, ValueError)):
+        shares = [one['share'] for one in teachers]
         if shares:
             check_shares(shares)
-    except (TypeError, ValueError) as error:
-        raise UserError(f'teachers: {error}') from error
-    return shares, [TeacherImages(one['folder']) for one in teachers]
+        return shares, [TeacherImages(one['folder']) for one in teachers]

@@ -8,13 +8,12 @@ lies. Each size of ``shrink`` has its own, and a changed image has none.
 """
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, naming
 from srdensenet_mm.files import atomic_write
 from srdensenet_mm.images.reading import read_rgb
 
@@ -31,7 +30,12 @@ def in_size(image: np.ndarray, size: float) -> np.ndarray:
     Args:
         image (np.ndarray): uint8, shape (H, W, 3).
         size (float): More than 0 and at most 1, of its sides.
+
+    Raises:
+        UserError: The size is another.
     """
+    if not 0 < size <= 1:
+        raise UserError(f'shrink: {size} must be more than 0 and at most 1')
     if size == 1:
         return image
     height, width = (max(1, round(side * size)) for side in image.shape[:2])
@@ -53,15 +57,10 @@ class TeacherImages:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        try:
-            facts = json.loads((self.folder / _FACTS).read_text(encoding='utf-8'))
-            self.scale = int(facts['scale'])
-        except FileNotFoundError:
-            raise UserError(f'{self.folder}: is no folder of teacher images, it has no {_FACTS}: '
-                            f'make it with {_HOW_TO_MAKE.format(self.folder)}') from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f'{self.folder / _FACTS}: cannot be read ({error})') from error
-        self.facts = facts
+        with naming(self.folder, 'is no folder of teacher images, make it with '
+                    + _HOW_TO_MAKE.format(self.folder), Exception):
+            self.facts = json.loads((self.folder / _FACTS).read_text(encoding='utf-8'))
+            self.scale = int(self.facts['scale'])
 
     @classmethod
     def create(cls, folder: str | Path, **facts) -> 'TeacherImages':
@@ -94,7 +93,8 @@ class TeacherImages:
             image (np.ndarray): The HR image in its size, uint8 RGB, (H, W, 3).
             source (str | Path): Its file, for the name.
         """
-        return self.folder / f'{self._beginning(source)}{_checksum(image)}.png'
+        stem = Path(source).stem[:_LONGEST_STEM]
+        return self.folder / f'{stem}_x{self.scale}_{_checksum(image)}.png'
 
     def read(self, image: np.ndarray, source: str | Path) -> np.ndarray:
         """The teacher's output for an image.
@@ -113,12 +113,9 @@ class TeacherImages:
         path = self.path(image, source)
         height, width = (side // self.scale * self.scale for side in image.shape[:2])
         if not path.exists():
-            beginning = self._beginning(source)
-            others = any(one.startswith(beginning) for one in _names(self.folder))
-            reason = ('holds only stale images of this name, made of other pixels or in another '
-                      'size' if others else 'holds no teacher image of it')
             raise UserError(f'{source} ({image.shape[1]}x{image.shape[0]}): {self.folder} '
-                            f'{reason}; make what is missing, with the same --shrink, by '
+                            'has no image of it in this size, or a stale one of other pixels; '
+                            'make what is missing, with the same --shrink, by '
                             f'{_HOW_TO_MAKE.format(self.folder)}')
         found = read_rgb(path)
         if found.shape[:2] != (height, width):
@@ -127,18 +124,8 @@ class TeacherImages:
         found.flags.writeable = False
         return found
 
-    def _beginning(self, source: str | Path) -> str:
-        return f'{Path(source).stem[:_LONGEST_STEM]}_x{self.scale}_'
-
 
 def _checksum(image: np.ndarray) -> str:
     found = hashlib.blake2b(str(image.shape).encode(), digest_size=8)
     found.update(np.ascontiguousarray(image))
     return found.hexdigest()
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, naming
 
 from .colour_meaning import Meaning, meaning_of
 
@@ -93,9 +93,9 @@ def decode(path: str | Path, data: bytes, pixels_only: bool = False) -> DecodedI
         UserError: It is damaged, no image, or of a kind that would not be
             decoded correctly.
     """
-    image = _identify(path, data)
     notes = []
-    try:
+    with naming(path, 'is damaged or truncated', Exception):  # of many kinds, by format
+        image = _identify(data)
         with _without_limits():
             orientation = _orientation(image, data)
             frames = 1 if image.format in _ONE_IMAGE else getattr(image, 'n_frames', 1)
@@ -106,22 +106,12 @@ def decode(path: str | Path, data: bytes, pixels_only: bool = False) -> DecodedI
                 # An eighth of the size is quicker, and all of the file is read.
                 image.draft('L', (max(1, image.width // 8), max(1, image.height // 8)))
                 image.load()
-    except Exception as error:  # of many kinds, by format
-        raise _damaged(path, error) from error
+        pixels = _decode_pixels(data, image, mode)
     # The box of AV1's configuration has a flag for more than 8 bits.
     if image.format == 'AVIF' and data[(at := data.find(b'av1C')) + 6] & 0x40 and at > 0:
         notes.append(f'{path}: has more than 8 bits a channel, of which 8 are read')
     if frames > 1:
         notes.append(f'{path}: holds {frames} frames or pages, the first is taken')
-
-    if image.format == 'TIFF':
-        pixels = _tiff(path, data, image)
-    elif image.format not in _BY_OPENCV or mode == 'CMYK':
-        pixels = _by_pillow(path, image)
-    elif image.format == 'JPEG2000':
-        pixels = _jpeg2000(path, data)
-    else:
-        pixels = _by_opencv(path, data)
     if image.format == 'PPM' and (header := _PNM_HEADER.match(data)):
         pixels = _of_full_range(pixels, int(header[3]), plain=data[:2] in (b'P2', b'P3'))
     if image.format == 'PNG' and pixels.ndim == 2 and isinstance(transparency, int):
@@ -186,8 +176,10 @@ def _open(source: str | Path | BinaryIO) -> Image.Image:
     return Image.open(source, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
-def _identify(path: str | Path, data: bytes) -> Image.Image:
+def _identify(data: bytes) -> Image.Image:
     """Read an image's header. Its pixels are decoded later."""
+    if not data:
+        raise UserError('is empty (0 bytes)')
     try:
         with _without_limits():
             try:
@@ -198,20 +190,17 @@ def _identify(path: str | Path, data: bytes) -> Image.Image:
                 return _open(io.BytesIO(data))
     except UnidentifiedImageError:
         if is_heif(data):
-            raise UserError(f'{path}: {HEIF_HELP}') from None
+            raise UserError(HEIF_HELP) from None
         if data.startswith(b'version https://git-lfs.'):
-            raise UserError(f'{path}: is a Git LFS pointer, not the image itself: fetch it by '
-                            '"git lfs pull"') from None
-        if b'<html' in data[:1000].lower():
-            raise UserError(f'{path}: is a web page (HTML), not an image: download the image '
-                            'itself') from None
-        if data.startswith((b'II', b'MM')):
             raise UserError(
-                f'{path}: is damaged, or a TIFF of a rare kind: convert it to PNG') from None
-        raise UserError(f'{path}: is no image of a format that is read here, or is damaged: '
-                        'if another program shows it, convert it to PNG') from None
-    except Exception as error:  # of many kinds, by format
-        raise _damaged(path, error) from error
+                'is a Git LFS pointer, not the image itself: fetch it by "git lfs pull"') from None
+        if b'<html' in data[:1000].lower():
+            raise UserError(
+                'is a web page (HTML), not an image: download the image itself') from None
+        if data.startswith((b'II', b'MM')):
+            raise UserError('is damaged, or a TIFF of a rare kind: convert it to PNG') from None
+        raise UserError('is no image of a format that is read here, or is damaged: if another '
+                        'program shows it, convert it to PNG') from None
 
 
 HEIF_HELP = ('is a HEIC or HEIF image, for which the package pillow-heif is needed: '
@@ -232,13 +221,9 @@ def _learn_heif() -> bool:
     return True
 
 
-def _damaged(path: str | Path, error: Exception) -> UserError:
-    return UserError(f'{path}: is damaged or truncated ({str(error) or type(error).__name__})')
-
-
-def _rare(path: str | Path, what: str) -> UserError:
-    return UserError(f'{path}: is a {what}, of a rare kind that would not be read rightly: '
-                     'convert it to PNG')
+def _rare(what: str) -> UserError:
+    return UserError(f'is a {what}, of a rare kind that would not be read rightly: convert it '
+                     'to PNG')
 
 
 def _orientation(image: Image.Image, data: bytes = b'') -> int:
@@ -269,19 +254,27 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 # What follows decodes pixels.
 
 
-def _by_opencv(path: str | Path, data: bytes) -> np.ndarray:
+def _decode_pixels(data: bytes, image: Image.Image, mode: str) -> np.ndarray:
+    if image.format == 'TIFF':
+        return _tiff(data, image)
+    if image.format not in _BY_OPENCV or mode == 'CMYK':
+        return _by_pillow(image)
+    return _jpeg2000(data) if image.format == 'JPEG2000' else _by_opencv(data)
+
+
+def _by_opencv(data: bytes) -> np.ndarray:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise UserError(f'{path}: cannot be decoded ({error.err or error})') from error
+        raise UserError(f'cannot be decoded ({error.err or error})') from error
     if pixels is None:
-        raise UserError(f'{path}: is no image that OpenCV reads, or is damaged or cut short')
+        raise UserError('is no image that OpenCV reads, or is damaged or cut short')
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise UserError(f'{path}: holds {pixels.dtype} values; give 8 or 16 bits a channel')
+        raise UserError(f'holds {pixels.dtype} values; give 8 or 16 bits a channel')
     return pixels
 
 
-def _by_pillow(path: str | Path, image: Image.Image) -> np.ndarray:
+def _by_pillow(image: Image.Image) -> np.ndarray:
     try:
         image.load()
         mode = image.mode
@@ -298,13 +291,11 @@ def _by_pillow(path: str | Path, image: Image.Image) -> np.ndarray:
                 image = image.convert('L')
         pixels = np.asarray(image)
     except ValueError as error:  # a layout that Pillow can open, but not decode
-        raise _rare(path, f'{image.format} ({error})') from error
-    except Exception as error:  # of many kinds
-        raise _damaged(path, error) from error
+        raise _rare(f'{image.format} ({error})') from error
     if image.mode in ('RGBa', 'La'):
         pixels = _divided_by_alpha(pixels)
     elif image.mode not in ('L', 'LA', 'RGB', 'RGBA') and pixels.dtype != np.uint16:
-        raise _rare(path, f'{image.format or "image"} of the mode {mode}')
+        raise _rare(f'{image.format or "image"} of the mode {mode}')
     if pixels.ndim == 2:
         return pixels
     return pixels[..., {2: [0, 0, 0, 1], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]]
@@ -320,24 +311,24 @@ def _from_cmyk(image: Image.Image) -> Image.Image:
         return image.convert('RGB')
 
 
-def _tiff(path: str | Path, data: bytes, image: Image.Image) -> np.ndarray:
+def _tiff(data: bytes, image: Image.Image) -> np.ndarray:
     tags = image.tag_v2
     photometric, bits = tags.get(_Tag.PhotometricInterpretation), tags.get(_Tag.BitsPerSample, (1,))
     samples, extra = tags.get(_Tag.SamplesPerPixel, 1), tags.get(_Tag.ExtraSamples, ())
-    rare = _rare(path, f'TIFF (SamplesPerPixel {samples}, BitsPerSample {bits[0]}, '
-                       f'PhotometricInterpretation {photometric})')
+    rare = _rare(f'TIFF (SamplesPerPixel {samples}, BitsPerSample {bits[0]}, '
+                 f'PhotometricInterpretation {photometric})')
     if set(tags.get(_Tag.SampleFormat, (1,))) != {1}:  # numbers with a sign, or floating-point
         raise rare
     colours = _BY_OPENCV_TIFFS.get(photometric)
     multiplied = (samples, colours) == (4, 3) and extra[:1] == (_ASSOCIATED, )
     if max(bits) <= 8 and not multiplied:
-        return _by_pillow(path, image)
+        return _by_pillow(image)
     # Pillow would keep only 8 bits, and round down when it divides by alpha.
     known = (set(bits) <= {8, 16} and (samples == colours or (samples, colours) == (4, 3))
              or set(bits) == {12} and (samples, photometric) == (1, 1))
     if not known or samples > 1 and tags.get(_Tag.PlanarConfiguration, 1) != 1:
         raise rare
-    pixels = _by_opencv(path, data)
+    pixels = _by_opencv(data)
     if pixels.dtype != (np.uint8 if bits[0] == 8 else np.uint16) or (
             (1 if pixels.ndim == 2 else pixels.shape[2]) != samples):
         raise rare
@@ -352,16 +343,16 @@ def _tiff(path: str | Path, data: bytes, image: Image.Image) -> np.ndarray:
     return pixels
 
 
-def _jpeg2000(path: str | Path, data: bytes) -> np.ndarray:
+def _jpeg2000(data: bytes) -> np.ndarray:
     # The marker segment SIZ; of each component, 3 bytes: the depth less 1 and, as the highest
     # bit, whether it has a sign, then two steps of sampling.
     siz = data.find(_JPEG2000_CODESTREAM) + 2
     count = int.from_bytes(data[siz + 38:siz + 40], 'big')
     kinds = set(data[siz + 40:siz + 40 + 3 * count:3])
     if siz < 2 or len(kinds) != 1 or max(kinds) > 15:
-        raise UserError(f'{path}: is a JPEG 2000 file whose channels differ in their bits, have a '
-                        'sign, or more than 16 bits: convert it to PNG')
-    return _of_full_range(_by_opencv(path, data), 2**(kinds.pop() + 1) - 1)
+        raise UserError('is a JPEG 2000 file whose channels differ in their bits, have a sign, or '
+                        'more than 16 bits: convert it to PNG')
+    return _of_full_range(_by_opencv(data), 2**(kinds.pop() + 1) - 1)
 
 
 def _of_full_range(pixels: np.ndarray, highest: int, plain: bool = False) -> np.ndarray:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from mmengine.fileio import get
 
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, naming
 from srdensenet_mm.files import atomic_write
 
 from .decoding import DecodedImage, decode
@@ -36,14 +36,8 @@ def read_image(path: str | Path, pixels_only: bool = False) -> DecodedImage:
         UserError: It cannot be read, is damaged or truncated, no image, or of
             a kind that would not be decoded correctly.
     """
-    try:
+    with naming(path):
         data = get(str(path))
-    except FileNotFoundError:
-        raise UserError(f'{path}: cannot be read, there is no such file') from None
-    except OSError as error:
-        raise UserError(f'{path}: cannot be read ({error.strerror or error})') from error
-    if not data:
-        raise UserError(f'{path}: is empty (0 bytes)')
     return decode(path, data, pixels_only)
 
 
@@ -77,10 +71,8 @@ def write_png(path: str | Path, image: DecodedImage) -> None:
     Raises:
         UserError: The file cannot be written, or is larger than a PNG can be.
     """
-    try:
+    with naming(path):
         data = encode_png(image.pixels)
-    except UserError as error:
-        raise UserError(f'{path}: {error}') from error
     with atomic_write(path) as temporary, open(temporary, 'wb') as file:
         file.write(data[:_AFTER_IHDR])
         file.write(image.meaning.as_chunks())

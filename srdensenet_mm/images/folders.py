@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from srdensenet_mm.errors import naming
+
 from .decoding import HEIF_HELP, is_heif
 
 # Endings of the supported formats.
@@ -92,7 +94,7 @@ def walk_files(folder: str | Path, left_out: str | Path | None = None) -> Iterat
         left_out (str | Path, optional): A folder that is not entered.
 
     Raises:
-        OSError: A folder cannot be listed.
+        UserError: A folder cannot be listed.
     """
     entered = set() if left_out is None else {os.path.realpath(left_out)}
     for root, subfolders, files in os.walk(folder, followlinks=True, onerror=_raise):
@@ -107,7 +109,8 @@ def walk_files(folder: str | Path, left_out: str | Path | None = None) -> Iterat
 
 
 def _raise(error: OSError) -> None:
-    raise error
+    with naming(error.filename, 'cannot be listed'):
+        raise error
 
 
 def _reads_heif() -> bool:

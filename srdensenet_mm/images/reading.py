@@ -48,10 +48,7 @@ def find_images(folders: str | Path | Sequence[str | Path]) -> list[Path]:
         if not os.path.isdir(folder):
             raise UserError(f'{folder}: no such folder; give one with high-resolution images '
                             '(PNG, JPEG, ...), which may lie in folders of their own')
-        try:
-            inside, passed_over = take_images(walk_files(folder))
-        except OSError as error:
-            raise UserError(f'{error.filename}: cannot be listed ({error.strerror})') from error
+        inside, passed_over = take_images(walk_files(folder))
         reasons = [f'{path}: {why}' for path, why in passed_over.items()]
         if not inside:
             raise UserError(f'{folder}: holds no image that can be read; put high-resolution '

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, naming
 from srdensenet_mm.files import make_folder, same_file
 from srdensenet_mm.images.decoding import read_size
 from srdensenet_mm.images.files import read_image, write_png
@@ -135,10 +135,7 @@ def _expand(given: str, out: Path) -> list[Job]:
         root = Path(*fixed)
         found = (Path(name) for name in glob.glob(given, recursive=True)
                  if os.path.isfile(name) and not _is_result(name, out, root))
-    try:
-        images, passed_over = take_images(found)
-    except OSError as error:
-        raise UserError(f'{error.filename}: cannot be read ({error.strerror})') from error
+    images, passed_over = take_images(found)
     if not images:
         reasons = [f'{file}: {why}' for file, why in passed_over.items()]
         raise UserError(f'{given}: no image there that can be read (PNG, JPEG, TIFF, WebP, ...)'
@@ -227,7 +224,5 @@ def prepare_output(out: str | Path) -> None:
     Raises:
         UserError: It cannot be made or written to.
     """
-    try:
+    with naming('--out'):
         make_folder(out)
-    except UserError as error:
-        raise UserError(f'--out {error}') from error

@@ -11,7 +11,7 @@ from torch import nn
 from srdensenet_mm.backends.autocast import DTYPES
 from srdensenet_mm.backends.probing import find_scale
 from srdensenet_mm.config.type_name import type_name
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, naming
 from srdensenet_mm.models.at_points import AtPoints, takes_points
 from srdensenet_mm.models.channels import channels_of
 
@@ -119,29 +119,23 @@ def from_config(config: str | Path, path: str | Path) -> Upscaling:
     from srdensenet_mm.config.reading import read_config
     cfg = read_config(str(config))
     model = cfg.get('model') or {}
-    if not model.get('generator'):
-        raise UserError(f'{config}: has no model.generator')
 
     import mmagic.models  # noqa: F401 registers the networks
     from mmagic.registry import MODELS
     from mmengine.registry import DefaultScope
-    with DefaultScope.overwrite_default_scope('mmagic'):
-        try:
-            network = MODELS.build(model['generator']).float().eval()
-        except Exception as error:  # constructors raise exceptions of all kinds
-            raise UserError(f'{config}: model.generator cannot be built ({error})') from error
+    with DefaultScope.overwrite_default_scope('mmagic'), naming(
+            config, 'its model.generator cannot be built', Exception):  # of all kinds
+        network = MODELS.build(model['generator']).float().eval()
     load_for_test(network, str(path))
 
     if type_name(model.get('type')) in LUMA_MODELS:
         return _upscaling(network, 'y')
-    if model.get('data_preprocessor') is None:
-        raise UserError(f'{config}: has no model.data_preprocessor, so it does not say how images '
-                        'are normalized: add one with mean and std')
-    try:
+    with naming(config, 'only networks on RGB or BGR can be used', ValueError):
+        if model.get('data_preprocessor') is None:
+            raise UserError('has no model.data_preprocessor, so it does not say how images are '
+                            'normalized: add one with mean and std')
         fed = normalization_of(cfg)
-    except ValueError as error:
-        raise UserError(f'{config}: {error}: only networks on those can be used') from error
-    if fed is None:
-        raise UserError(f'{config}: does not say whether its network reads RGB or BGR: add '
-                        "output_channel_order='RGB' to model.data_preprocessor")
+        if fed is None:
+            raise UserError('does not say whether its network reads RGB or BGR: add '
+                            "output_channel_order='RGB' to model.data_preprocessor")
     return _upscaling(network, fed.channel_order, fed.mean, fed.std)

@@ -210,9 +210,7 @@ def test_what_cannot_be_mixed(trained, tmp_path):
 
 def test_what_cannot_be_published(trained, tmp_path):
     source, _ = trained[False]
-    with pytest.raises(UserError, match=r"'\.\./up': is not a file name"):
-        publish_checkpoint(source, tmp_path / 'out', name='../up')
-    with pytest.raises(UserError, match='no such checkpoint'):
+    with pytest.raises(UserError, match='none.pth: cannot be read .No such file'):
         publish_checkpoint(tmp_path / 'none.pth', tmp_path / 'out')
     cut = tmp_path / 'cut.pth'
     cut.write_bytes(source.read_bytes()[:-1000])

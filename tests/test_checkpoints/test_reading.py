@@ -267,7 +267,7 @@ def test_damaged_files(tmp_path, suffix):
 
 
 def test_no_file(tmp_path):
-    fails(tmp_path / 'none.pth', 'no such checkpoint')
+    fails(tmp_path / 'none.pth', 'cannot be read (No such file')
     fails(tmp_path, 'cannot be read')
     (tmp_path / 'loop.pth').symlink_to('loop.pth')
     fails(tmp_path / 'loop.pth', 'cannot be read')
@@ -367,5 +367,5 @@ def test_a_store_that_nobody_knows(address):
 
 
 def test_a_store_whose_client_is_missing():
-    with pytest.raises(UserError, match='s3://a/b.pth: cannot be read'):
+    with pytest.raises(UserError, match='s3://a/b.pth: needs a package for its store'):
         load_network('s3://a/b.pth')

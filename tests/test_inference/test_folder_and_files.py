@@ -103,7 +103,7 @@ def test_damaged_files(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=name):
             read_image(tmp_path / name)
-    with pytest.raises(UserError, match='no such file'):
+    with pytest.raises(UserError, match='none.png: cannot be read .No such file'):
         read_image(tmp_path / 'none.png')
 
 
@@ -206,7 +206,7 @@ def test_names_too_long_are_found_out_later(tmp_path):
 
     out = tmp_path / ('y' * 300)
     job, = find_jobs([str(tmp_path / 'good.png')], out)
-    with pytest.raises(UserError, match='--out .*yyy: cannot be made'):
+    with pytest.raises(UserError, match='--out: .*yyy: cannot be made'):
         prepare_output(out)
     summary = upscale_files([job], lambda pixels, progress: pixels)
     assert len(summary.failed) == 1 and 'cannot be written (' in summary.failed[0]
@@ -404,16 +404,3 @@ def test_a_long_panorama(tmp_path, monkeypatch, checkpoint):
                      '--out', tmp_path / 'out', '--device', 'cpu', '--tile', 2000) == 0
     found = cv2.imread(str(tmp_path / 'out' / 'wide.png'), cv2.IMREAD_UNCHANGED)
     assert found.shape == (16, 80000)
-
-
-def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, checkpoint):
-    cv2.imwrite(str(tmp_path / 'a.png'), noise(4, 4))
-    good = dict(source=tmp_path / 'a.png', checkpoint=checkpoint, out=tmp_path / 'out')
-    for change, message in (
-            (dict(checkpoint='none.pth'), 'none.pth: there is no such checkpoint'),
-            (dict(out=checkpoint / 'out'), 'cannot be made')):
-        paths = {**good, **change}
-        status = run_infer(monkeypatch, paths['source'], '--checkpoint', paths['checkpoint'],
-                           '--out', paths['out'], '--device', 'cpu')
-        error = capsys.readouterr().err
-        assert status == 2 and error.count('\n') == 1 and message in error

@@ -130,7 +130,7 @@ def test_a_channel_order_is_not_guessed(tmp_path, own_config):
     saved = torch.load(tmp_path / 'net.pth')
     saved['meta']['cfg'] = Config.fromfile(config).pretty_text
     torch.save(saved, tmp_path / 'net.pth')
-    with pytest.raises(UserError, match=r'is not known \(RGB or BGR is not said\)'):
+    with pytest.raises(UserError, match=r'is not known; .* \(RGB or BGR is not said\)'):
         Upscaler(tmp_path / 'net.pth', device='cpu')
     # Of the usual numbers, it is RGB.
     saved['meta']['cfg'] = saved['meta']['cfg'].replace('114.0', '0').replace('111.0', '0').replace(
@@ -153,10 +153,10 @@ def test_one_channel_of_other_numbers(tmp_path, preprocessor, usable):
         Upscaler(tmp_path / 'net.pth', device='cpu')
         export_checkpoint(tmp_path / 'net.pth', tmp_path / 'a.onnx')
         return
-    with pytest.raises(UserError, match=r'one channel, mean .127\.5'):
-        Upscaler(tmp_path / 'net.pth', device='cpu')
-    with pytest.raises(UserError, match='cannot be exported'):
-        export_checkpoint(tmp_path / 'net.pth', tmp_path / 'a.onnx')
+    for used in (lambda: Upscaler(tmp_path / 'net.pth', device='cpu'),
+                 lambda: export_checkpoint(tmp_path / 'net.pth', tmp_path / 'a.onnx')):
+        with pytest.raises(UserError, match=r'one channel, mean .127\.5'):
+            used()
 
 
 def test_on_the_command_line(tmp_path, own_config):
@@ -178,15 +178,15 @@ def test_what_does_not_fit(tmp_path, own_config):
     for text, message in (
             (EDSR.replace('num_blocks=2', 'num_blocks=3'), 'does not fit the config'),
             (EDSR + "model['data_preprocessor'] = None", 'has no model.data_preprocessor'),
-            ('model = dict(type="BaseEditModel")', 'has no model.generator'),
+            ('model = dict(type="BaseEditModel")', 'model.generator cannot be built .KeyError'),
             ('model = dict(generator=dict(type="EDSRNet"))', 'cannot be built'),
             ('model = dict(generator=dict(type="NoSuchNet"))', 'cannot be built')):
         with pytest.raises(UserError, match=message):
             Upscaler(weights, config=own_config(text), device='cpu')
-    with pytest.raises(UserError, match='no such config'):
+    with pytest.raises(UserError, match='no such file or recipe'):
         Upscaler(weights, config=str(tmp_path / 'none.py'), device='cpu')
-    with pytest.raises(UserError, match='config=x.py: is for a checkpoint'):
-        Upscaler(torch.nn.Identity(), config='x.py', device='cpu')
+    with pytest.raises(UserError, match=r'Identity\(\): cannot be read'):
+        Upscaler(torch.nn.Identity(), config=own_config(EDSR), device='cpu')
 
 
 @pytest.mark.parametrize('kind', ["'mmagic.LumaEditModel'", "'srdensenet_mm.LumaEditModel'"])

@@ -57,7 +57,7 @@ def test_find(shop, name):
 
 
 def test_find_names_similar_ones(shop):
-    with pytest.raises(UserError, match='plain_x3: no such recipe; did you mean plain_x4'):
+    with pytest.raises(UserError, match='plain_x3: no such file or recipe; did you mean plain_x4'):
         recipes.find_recipe('plain_x3')
 
 
@@ -128,7 +128,7 @@ def test_every_tool_finds_a_recipe_by_name(shop, name):
 
 
 def test_what_is_neither_file_nor_recipe(shop):
-    with pytest.raises(UserError, match='heir_x3: no such config file; did you mean'):
+    with pytest.raises(UserError, match='heir_x3: no such file or recipe; did you mean heir_x2'):
         resolve_config('heir_x3')
 
 

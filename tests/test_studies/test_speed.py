@@ -159,7 +159,7 @@ def test_markdown_says_what_the_numbers_are(result):
 @pytest.mark.parametrize('arguments, message', [
     (['--runs', '0'], '--runs 0'),
     (['--memory-sizes', '480'], '--memory-sizes 480: give WIDTHxHEIGHT'),
-    (['--checkpoint', 'nowhere.pth'], 'nowhere.pth: there is no such checkpoint'),
+    (['--checkpoint', 'nowhere.pth'], 'nowhere.pth: cannot be read .No such file'),
 ])
 def test_a_mistake_is_named(arguments, message):
     with pytest.raises(UserError, match=message):

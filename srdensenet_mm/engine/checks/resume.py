@@ -1,5 +1,8 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Checks whether a training can resume from a checkpoint with a config."""
+"""Checks whether a training can resume from a checkpoint with a config.
+
+Their messages are without the file's name, which the caller knows.
+"""
 from collections.abc import Sequence
 
 from mmengine.optim import _ParamScheduler
@@ -8,7 +11,7 @@ from torch.optim import Optimizer
 from srdensenet_mm.errors import UserError
 
 
-def check_state(checkpoint: dict, with_schedulers: bool, path: str) -> None:
+def check_state(checkpoint: dict, with_schedulers: bool) -> None:
     """Check that a checkpoint holds the whole state of a training, not only weights.
 
     The Runner uses whatever a checkpoint holds. A best checkpoint has no
@@ -18,7 +21,6 @@ def check_state(checkpoint: dict, with_schedulers: bool, path: str) -> None:
     Args:
         checkpoint (dict): The file's content.
         with_schedulers (bool): Whether the training has any.
-        path (str): The file, for the message.
 
     Raises:
         UserError: Names what is missing.
@@ -28,12 +30,11 @@ def check_state(checkpoint: dict, with_schedulers: bool, path: str) -> None:
     missing += [f'meta.{key}' for key in ('epoch', 'iter') if key not in checkpoint['meta']]
     if missing:
         raise UserError(
-            f'{path}: holds weights, not the state of a training (no {", ".join(missing)}): '
-            '--resume with one of its iter_*.pth, or start again from its weights with '
-            f'--cfg-options load_from={path}')
+            f'holds weights, not the state of a training (no {", ".join(missing)}): '
+            '--resume with one of its iter_*.pth')
 
 
-def check_optimizer(optimizer: Optimizer, saved: dict, path: str) -> None:
+def check_optimizer(optimizer: Optimizer, saved: dict) -> None:
     """Compare a checkpoint's optimizer with the config's, which takes over its state.
 
     New versions of torch add settings to an optimizer. So two optimizers differ
@@ -42,7 +43,6 @@ def check_optimizer(optimizer: Optimizer, saved: dict, path: str) -> None:
     Args:
         optimizer (Optimizer): The config's.
         saved (dict): State of the checkpoint's.
-        path (str): The checkpoint, for the message.
 
     Raises:
         UserError: They are different ones.
@@ -52,10 +52,9 @@ def check_optimizer(optimizer: Optimizer, saved: dict, path: str) -> None:
     ours, theirs = (ours - theirs) - {'initial_lr'}, (theirs - ours) - {'initial_lr'}
     if ours and theirs:
         raise UserError(
-            f'{path}: was saved with another optimizer than {type(optimizer).__name__} (it has '
+            f'was saved with another optimizer than {type(optimizer).__name__} (it has '
             f'{", ".join(sorted(theirs))}, not {", ".join(sorted(ours))}): --resume with the '
-            'config that saved it, or start again from its weights with --cfg-options '
-            f'load_from={path}')
+            'config that saved it')
 
 
 def schedule_changes(optimizer: Optimizer, saved: dict, schedulers: Sequence[_ParamScheduler],
@@ -100,7 +99,7 @@ def _scheduler_changes(name: str, scheduler: _ParamScheduler, theirs: dict) -> l
             if setting in settings and setting in theirs and theirs[setting] != value]
 
 
-def check_averages(checkpoint: dict, has_ema: bool, path: str) -> None:
+def check_averages(checkpoint: dict, has_ema: bool) -> None:
     """Check that a training with averages of the weights resumes with them.
 
     MMEngine's ``EMAHook`` saves the averages as the weights, and the trained
@@ -110,13 +109,11 @@ def check_averages(checkpoint: dict, has_ema: bool, path: str) -> None:
     Args:
         checkpoint (dict): The file's content.
         has_ema (bool): Whether the resumed training has the hook.
-        path (str): The file, for the message.
 
     Raises:
         UserError: The hook is missing.
     """
     if 'ema_state_dict' in checkpoint and not has_ema:
         raise UserError(
-            f'{path}: was saved by a training with averages of the weights: --resume with its '
-            'EMAHook in custom_hooks, or start again from the averages with --cfg-options '
-            f'load_from={path}')
+            'was saved by a training with averages of the weights: --resume with its EMAHook in '
+            'custom_hooks')

@@ -6,12 +6,7 @@ from mmagic.registry import HOOKS
 from mmengine.hooks import EMAHook, Hook
 from torch import Tensor
 
-from srdensenet_mm.checkpoints.fitting import (
-    check_fit,
-    foreign_hint,
-    unwrapped,
-)
-from srdensenet_mm.checkpoints.layouts import Mismatch
+from srdensenet_mm.checkpoints.fitting import check_fit, foreign_hint, unwrapped
 from srdensenet_mm.checkpoints.reading import checkpoint_of
 from srdensenet_mm.checkpoints.unwrapping import strip_wrappers
 from srdensenet_mm.engine.checks.resume import (
@@ -21,7 +16,7 @@ from srdensenet_mm.engine.checks.resume import (
     schedule_changes,
 )
 from srdensenet_mm.engine.runner.parts import wrappers_of
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, naming
 
 
 @HOOKS.register_module()
@@ -59,20 +54,21 @@ class CheckpointKeysHook(Hook):
         weights = _strip_part_wrappers(strip_wrappers(weights), expected)
         if not expected.keys() & weights.keys():
             # Not from a Runner: a bare network, or one that another trainer has wrapped.
-            try:
+            with naming(path):
                 weights = checkpoint_of(
                     {key: value for key, value in checkpoint.items() if key != 'meta'}).weights
-            except Mismatch as mismatch:
-                raise UserError(f'{path}: {mismatch}') from mismatch
             weights = _strip_part_wrappers(
                 {f'generator.{key}': value for key, value in weights.items()
                  if isinstance(value, Tensor)}, expected)
         if self.strict:
             check_fit(expected, weights, path)
-            check_state(checkpoint, bool(runner.param_schedulers), path)
-            check_averages(checkpoint, any(isinstance(hook, EMAHook) for hook in runner.hooks),
-                           path)
-            _check_optimizers(runner, checkpoint, path)
+            try:
+                check_state(checkpoint, bool(runner.param_schedulers))
+                check_averages(checkpoint, any(isinstance(hook, EMAHook) for hook in runner.hooks))
+                _check_optimizers(runner, checkpoint, path)
+            except UserError as error:
+                raise UserError(f'{path}: {error}, or start again from its weights with '
+                                f'--cfg-options load_from={path}') from error
         elif not any(key in expected and expected[key].shape == value.shape
                      for key, value in weights.items()):
             raise UserError(f'{path}: not one key and shape fits the model{foreign_hint(weights)}')
@@ -102,7 +98,7 @@ def _check_optimizers(runner, checkpoint: dict, path: str) -> None:
         optimizer = getattr(wrapper, 'optimizer', None)
         saved = _part(checkpoint['optimizer'], name)
         if optimizer is not None and 'param_groups' in (saved or ()):
-            check_optimizer(optimizer, saved, path)
+            check_optimizer(optimizer, saved)
             changes += schedule_changes(
                 optimizer, saved, _part(runner.param_schedulers, name) or (),
                 _part(checkpoint.get('param_schedulers'), name) or ())
