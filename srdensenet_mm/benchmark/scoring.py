@@ -12,10 +12,9 @@ from mmengine.registry import DefaultScope
 
 from srdensenet_mm.datasets.checked_pictures import CheckedPictures, find_fault
 from srdensenet_mm.datasets.prepare import gt_multiple, prepare_help
-from srdensenet_mm.engine.checks.images import check_none_left_out, check_sizes, smallest_side
+from srdensenet_mm.engine.checks.images import check_test_set
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic_upscale
-from srdensenet_mm.images.reading import find_images
 
 from .entries import Entry
 
@@ -49,25 +48,22 @@ class DataSet:
     """
 
     def __init__(self, folder: str | Path, scale: int):
-        from mmagic.datasets import BasicImageDataset
         self.name = data_set_name(folder)
-        check_folder(folder, scale)
         load = dict(type='LoadImageFromFile', color_type='color', channel_order='rgb',
                     imdecode_backend='cv2')
+        pairs = dict(
+            type='BasicImageDataset', data_root=str(folder),
+            data_prefix=dict(img=f'LRbicx{scale}', gt=f'GTmod{gt_multiple(scale)}'),
+            pipeline=[dict(load, key='img'), dict(load, key='gt'), dict(type='PackInputs')])
+        hint = prepare_help(folder, scale)
+        infos = check_test_set(
+            f'--data {folder}', pairs, scale, dict(type='SSIM', crop_border=scale), hint)
         with DefaultScope.overwrite_default_scope('mmagic'):
-            pairs = BasicImageDataset(
-                data_root=str(folder),
-                data_prefix=dict(img=f'LRbicx{scale}', gt=_gt_folder(scale)),
-                pipeline=[dict(load, key='img'), dict(load, key='gt'), dict(type='PackInputs')])
-        hint = f'({prepare_help(folder, scale)})'
-        self._dataset = CheckedPictures(pairs, scale, hint=hint)
-        infos = [self._dataset.get_data_info(i) for i in range(len(self))]
-        check_none_left_out([Path(value) for value in pairs.data_prefix.values()], infos)
-        check_sizes(infos, scale, smallest_side(dict(type='SSIM', crop_border=scale)))
+            self._dataset = CheckedPictures(pairs, scale, hint=f'({hint})')
         # Find damaged images now, before minutes of measuring.
         for fault in (find_fault(info, scale) for info in infos):
             if fault:
-                raise UserError(f'{fault} {hint}')
+                raise UserError(f'{fault} ({hint})')
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -88,34 +84,14 @@ def data_set_name(folder: str | Path) -> str:
     return Path(folder).resolve().name
 
 
-def check_folder(folder: str | Path, scale: int | None = None) -> None:
+def check_folder(folder: str | Path) -> None:
     """Check that a test set is there, before anything slow starts.
 
-    Args:
-        folder (str | Path): The test set.
-        scale (int, optional): Where it is not known yet, any scale will do.
-
     Raises:
-        UserError: Names what is missing and how to prepare it.
+        UserError: It is not.
     """
-    if scale is None:
-        if not list(Path(folder).glob('GTmod*')):
-            raise UserError(f'{folder}: has no folder GTmod12; {prepare_help(folder, scale)}')
-        return
-    wanted = [Path(folder) / _gt_folder(scale), Path(folder) / f'LRbicx{scale}']
-    names = []
-    for path in wanted:
-        if not path.is_dir():
-            raise UserError(f'{path}: no such folder; {prepare_help(folder, scale)}')
-        names.append({image.name for image in find_images(path)})
-    if names[0] != names[1]:
-        odd = min(names[0] ^ names[1])
-        raise UserError(f'{folder}: {odd} is not in both of {wanted[0].name} and '
-                        f'{wanted[1].name}; {prepare_help(folder, scale)}')
-
-
-def _gt_folder(scale: int) -> str:
-    return f'GTmod{gt_multiple(scale)}'
+    if not list(Path(folder).glob('GTmod*')):
+        raise UserError(f'{folder}: has no folder GTmod12; {prepare_help(folder)}')
 
 
 class Scorer:

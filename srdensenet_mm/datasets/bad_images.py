@@ -19,15 +19,9 @@ class BadImages:
 
     Attributes:
         reason (str, optional): The fault of the last one.
-
-    Raises:
-        UserError: ``on_bad_image`` has another value.
     """
 
     def __init__(self, on_bad_image: str, hint: str = SKIP_HELP):
-        if on_bad_image not in ('raise', 'skip'):
-            raise UserError(f'on_bad_image={on_bad_image!r} is not supported: choose '
-                            "'raise' or 'skip'")
         self.skips = on_bad_image == 'skip'
         self.hint = hint
         self.reason: str | None = None

@@ -1,8 +1,9 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import numpy as np
 from mmagic.registry import DATASETS
+from mmcv.transforms import BaseTransform
 
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, reason_of
 from srdensenet_mm.images.reading import read_rgb
 
 from .bad_images import BadImages
@@ -32,8 +33,8 @@ class CheckedPictures(WrappedDataset):
             are checked. Defaults to True.
 
     Raises:
-        UserError: ``on_bad_image`` has another value. When a sample is drawn:
-            one of its files is bad. Other failures pass unchanged.
+        UserError: When a sample is drawn: one of its files is bad. Other
+            failures pass unchanged.
     """
 
     def __init__(self,
@@ -60,9 +61,7 @@ class CheckedPictures(WrappedDataset):
     def _refuse(self, index: int, error: Exception) -> None:
         info = self.dataset.get_data_info(index)
         reason = find_fault(info, self.scale) if self.local else None
-        if reason is None and isinstance(error, ValueError) and _names_a_file(error, info):
-            reason = ' '.join(str(error).split())  # a transform has named the file
-        reason = reason or _loading_fault(info, error)
+        reason = reason or _fault_of_step(info, error)
         if reason is None:
             raise error
         self._bad.add(index, reason, error)
@@ -70,16 +69,22 @@ class CheckedPictures(WrappedDataset):
             raise UserError(f'none of the {len(self)} images can be used: {reason}') from error
 
 
-def _loading_fault(info: dict, error: Exception) -> str | None:
-    """A loading step's error, with the path; None where another step failed."""
-    step = error.__traceback__
-    while step is not None:
-        loader = step.tb_frame.f_locals.get('self')
-        if type(loader).__name__ == 'LoadImageFromFile' and f'{loader.key}_path' in info:
-            return (f'{info[f"{loader.key}_path"]}: cannot be loaded ({type(error).__name__}: '
-                    f'{" ".join(str(error).split())})')
-        step = step.tb_next
-    return None
+def _fault_of_step(info: dict, error: Exception) -> str | None:
+    """What a step of the pipeline says of a sample; None where it has a fault of its own.
+
+    A step that loads may fail in any way, others refuse a sample by ``ValueError``.
+    """
+    found, trace = None, error.__traceback__
+    while trace is not None:
+        step = trace.tb_frame.f_locals.get('self')
+        kind = type(step).__name__
+        if kind == 'LoadImageFromFile':
+            found = f'{info.get(f"{step.key}_path")}: cannot be loaded ({reason_of(error)})'
+        elif isinstance(step, BaseTransform) and isinstance(error, ValueError):
+            path = info.get('gt_path', info.get('img_path'))
+            found = f'{path}: {kind} failed ({reason_of(error)})'
+        trace = trace.tb_next
+    return found
 
 
 def find_fault(info: dict, scale: int | None = None) -> str | None:
@@ -103,11 +108,6 @@ def find_fault(info: dict, scale: int | None = None) -> str | None:
     if len(sizes) == 2 and scale:
         return size_fault(info['img_path'], sizes['img'], info['gt_path'], sizes['gt'], scale)
     return None
-
-
-def _names_a_file(error: Exception, info: dict) -> bool:
-    paths = (info.get(f'{key}_path') for key in ('img', 'gt'))
-    return any(isinstance(path, str) and path in str(error) for path in paths)
 
 
 def size_fault(img_path: str, img_size: tuple[int, int], gt_path: str, gt_size: tuple[int, int],

@@ -2,9 +2,11 @@
 """Turns library exceptions that a user can act on into one clear line."""
 import errno
 import re
+import reprlib
 import resource
 import shutil
 import signal
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
@@ -19,7 +21,7 @@ from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
 from srdensenet_mm.compat import bare_message, no_news_of_workers
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, text_of
 
 # Errors of a disk or a network share, and the way out.
 _STORAGE_ERRORS = {
@@ -31,6 +33,10 @@ _WORKER = re.compile(r'DataLoader worker \(pid|DataLoader timed out|thread exite
 _OTHER_PROCESS = re.compile(r'gloo.*(Connection|socket) (closed|reset)|gloo.*reset by peer|'
                             'remote process exited')  # the latter by NCCL
 _OPEN_FILES = re.compile('Too many open files|ancdata')
+# Settings in messages.
+_PLAIN = (str, int, float, list, tuple, dict, type(None))
+_shortened = reprlib.Repr()
+_shortened.maxlevel, _shortened.maxstring, _shortened.maxother = 2, 100, 60
 
 
 @contextmanager
@@ -43,10 +49,11 @@ def clear_errors(cfg: Config, runner: Runner | None = None) -> Iterator[None]:
             resume.
 
     Raises:
-        UserError: A part of the config cannot be built, a data loader's worker
-            is lost or has met a bad image, memory or the disk is full, or a
-            file cannot be read. Every other exception passes unchanged: it is a
-            fault of the program and needs its traceback.
+        UserError: A part of the config cannot be built, training pairs have
+            another scale than the network, a data loader's worker is lost or
+            has met a bad image, memory or the disk is full, or a file cannot be
+            read. Every other exception passes unchanged: it is a fault of the
+            program and needs its traceback.
     """
     try:
         yield
@@ -61,7 +68,8 @@ def clear_errors(cfg: Config, runner: Runner | None = None) -> Iterator[None]:
             line = (_lost_worker(error, frames, runner) or _lost_process(error, runner)
                     or _full_memory(error, runner) or _failed_storage(error, cfg, runner)
                     or _failed_download(error, cfg) or _failed_import(error, frames)
-                    or _failed_part(error, frames, cfg) or _unreadable_file(error))
+                    or _failed_part(error, frames, cfg) or _unequal_sizes(error, frames, cfg)
+                    or _unreadable_file(error))
         if line is None:
             raise
         raise UserError(line) from error
@@ -180,7 +188,7 @@ def _failed_storage(error: Exception, cfg: Config, runner: Runner | None) -> str
 def _failed_download(error: Exception, cfg: Config) -> str | None:
     if not isinstance(error, URLError):
         return None
-    return (f'{cfg.filename or "the config"}: weights that it needs could not be fetched '
+    return (f'{_name_of(cfg)}: weights that it needs could not be fetched '
             f'({error.reason}): put their file into {torch.hub.get_dir()}/checkpoints, for a '
             "perceptual loss torchvision's vgg19-dcbb9e9d.pth")
 
@@ -194,22 +202,50 @@ def _failed_import(error: Exception, frames: list[FrameType]) -> str | None:
             'brings its packages in versions that work, see "Install" in README')
 
 
+def _name_of(cfg: Config) -> str:
+    return cfg.filename or 'the config'
+
+
 def _failed_part(error: Exception, frames: list[FrameType], cfg: Config) -> str | None:
     """A line that names the part of the config that MMEngine could not build."""
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    text = text.split('. Please check')[0] or type(error).__name__
+    text = text_of(error) or type(error).__name__
     part = None
     for frame in frames:
         if frame.f_code is build_from_cfg.__code__:
-            part = frame.f_locals.get('obj_type', 'a part without a type')
+            part = frame.f_locals.get('cfg')
         elif frame.f_code is DefaultOptimWrapperConstructor.__call__.__code__:
-            part = frame.f_locals['self'].optimizer_cfg.get('type')
+            part = frame.f_locals['self'].optimizer_cfg
     if part is not None:
-        return f'{cfg.filename}: {getattr(part, "__name__", part)} cannot be built: {text}'
+        return f'{_name_of(cfg)}: {_as_call(part)} cannot be built: {text}'
     # The Runner's own checks of its settings.
     if frames[-1].f_code.co_filename == Runner.__init__.__code__.co_filename or any(
             frame.f_code is Runner.__init__.__code__ for frame in frames):
-        return f'{cfg.filename or "the config"}: {text}'
+        return f'{_name_of(cfg)}: {text}'
+    return None
+
+
+def _as_call(part: dict) -> str:
+    """A part's type with its settings, shortened: one of these is at fault."""
+    if not isinstance(part, dict) or 'type' not in part:
+        return f'a part without a type, {_shortened.repr(part)},'
+    kind = part['type'] if isinstance(part['type'], str) else part['type'].__name__
+    settings = ', '.join(f'{name}={_shortened.repr(value)}' for name, value in part.items()
+                         if name not in ('type', '_scope_') and isinstance(value, _PLAIN))
+    return f'{kind}({textwrap.shorten(settings, 300, placeholder=" ...")})'
+
+
+def _unequal_sizes(error: Exception, frames: list[FrameType], cfg: Config) -> str | None:
+    """A line for training pairs of another scale than the network's."""
+    scale = ((cfg.get('model') or {}).get('generator') or {}).get('upscale_factor')
+    for frame in reversed(frames):
+        low, sample = (frame.f_locals.get(name) for name in ('inputs', 'data_samples'))
+        high = getattr(sample, 'gt_img', None)
+        if scale and isinstance(low, torch.Tensor) and isinstance(high, torch.Tensor):
+            if high.shape[-1] == scale * low.shape[-1]:
+                return None
+            return (f'{_name_of(cfg)}: model.generator.upscale_factor={scale}, but the training '
+                    f'pairs are {low.shape[-1]} and {high.shape[-1]} pixels wide: set the scale '
+                    f'of the pipeline alike ({_text(error)})')
     return None
 
 

@@ -1,5 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """From a recipe to a Runner that trains or tests. The tools call these functions."""
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -31,7 +33,7 @@ from srdensenet_mm.compat import (
 )
 from srdensenet_mm.config.reading import read_config, without_perceptual_loss
 from srdensenet_mm.config.type_name import type_name
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, naming
 from srdensenet_mm.files import atomic_write, make_folder
 
 from .checks.config import check_data, check_sections, name_bad_images
@@ -106,8 +108,7 @@ def train(cfg: Config,
         quiet_early_warnings()
     check_sections(cfg, ['model', 'train_dataloader', 'train_cfg', 'optim_wrapper'])
     notes = follow_train_cfg(cfg)
-    check_data(cfg, ['train_dataloader', 'val_dataloader'])
-    name_bad_images(cfg, ['train_dataloader', 'val_dataloader'])
+    _check_images(cfg, ['train_dataloader', 'val_dataloader'])
     saved = _choose_checkpoint(cfg, resume)
     if amp:
         enable_amp(cfg)
@@ -123,17 +124,31 @@ def train(cfg: Config,
         check_settings(networks_of(runner.model)[0], saved.get('network'), cfg.load_from)
     else:
         mark_earlier_checkpoints(cfg.work_dir)
+    with _hooks_closed(runner), clear_errors(cfg, runner), local_checkpoints_read_by(read_content):
+        runner.train()
+    return runner
+
+
+@contextmanager
+def _hooks_closed(runner: Runner) -> Iterator[None]:
+    """Undo at the end what hooks have changed in this process.
+
+    They are not called after an error, and a notebook continues.
+    """
     try:
-        with clear_errors(cfg, runner), local_checkpoints_read_by(read_content):
-            runner.train()
+        yield
     finally:
-        # Hooks are not called after an error, and a notebook continues.
         for hook in runner.hooks:
             if isinstance(hook, SaveOnSignalHook):
                 hook.restore()
             elif isinstance(hook, ConsoleHook):
                 hook.close()
-    return runner
+
+
+def _check_images(cfg: Config, loaders: Sequence[str]) -> None:
+    with clear_errors(cfg):
+        check_data(cfg, loaders)
+        name_bad_images(cfg, loaders)
 
 
 def _choose_checkpoint(cfg: Config, resume: bool | str) -> dict:
@@ -175,8 +190,7 @@ def test(cfg: Config, checkpoint: str, verbose: bool = False) -> dict[str, float
     if not verbose:
         quiet_early_warnings()
     check_sections(cfg, ['model', 'test_dataloader', 'test_cfg', 'test_evaluator'])
-    check_data(cfg, ['test_dataloader'])
-    name_bad_images(cfg, ['test_dataloader'])
+    _check_images(cfg, ['test_dataloader'])
     read_checkpoint(checkpoint)  # refuse an unreadable file before anything is built
     _take_community_network(cfg, checkpoint)
     cfg.load_from, cfg.resume = None, False
@@ -187,13 +201,8 @@ def test(cfg: Config, checkpoint: str, verbose: bool = False) -> dict[str, float
     load_for_test(runner.model, checkpoint)
     recorder = _RecordMetrics()
     runner.register_hook(recorder, 'LOWEST')
-    try:
-        with clear_errors(cfg):
-            runner.test()
-    finally:
-        for hook in runner.hooks:
-            if isinstance(hook, ConsoleHook):
-                hook.close()
+    with _hooks_closed(runner), clear_errors(cfg):
+        runner.test()
     return recorder.metrics
 
 
@@ -241,11 +250,8 @@ def build_runner(cfg: Config, verbose: bool = True) -> Runner:
     """
     init_distributed(cfg)
     write_any_name()
-    try:
+    with naming('--work-dir'):
         make_folder(cfg.work_dir)
-    except UserError as error:
-        raise UserError(f'{error}: name another folder for logs and checkpoints with '
-                        '--work-dir') from error
     drop_worker_settings(cfg)
     return_what_cannot_be_sent()
     with clear_errors(cfg):

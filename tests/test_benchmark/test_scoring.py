@@ -86,9 +86,8 @@ def test_what_is_wrong_with_a_test_set_is_named(tmp_path):
         check_folder(tmp_path / 'nowhere')
     folder = write_data_set(tmp_path / 'Corner5')
     check_folder(folder)
-    check_folder(folder, 4)
-    with pytest.raises(UserError, match='LRbicx3: no such folder.*--scales 3'):
-        check_folder(folder, 3)
+    with pytest.raises(UserError, match='there is no folder .*/LRbicx3; prepare.*--scales 3'):
+        DataSet(folder, 3)
     low = cv2.imread(str(folder / 'LRbicx4/bird.png'))
     cv2.imwrite(str(folder / 'LRbicx4/bird.png'), low[:-1])
     with pytest.raises(UserError, match=r'bird\.png: 21x17 .* 1/4 of .*GTmod12/bird\.png: 84x72'):
@@ -103,5 +102,5 @@ def test_what_is_wrong_with_a_test_set_is_named(tmp_path):
     with pytest.raises(UserError, match=r'GTmod12/bird\.png: 12x12 pixels is too small .* 19 to'):
         DataSet(folder, 4)
     file.unlink()
-    with pytest.raises(UserError, match='bird.png is not in both of GTmod12 and LRbicx4'):
+    with pytest.raises(UserError, match='GTmod12/bird.png: has no pair in .*/LRbicx4; prepare'):
         DataSet(folder, 4)

@@ -1,7 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Checks of a config before a Runner uses it."""
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from mmengine.config import Config
 
@@ -10,10 +9,7 @@ from srdensenet_mm.datasets.bad_images import SKIP_HELP
 from srdensenet_mm.datasets.prepare import prepare_help
 from srdensenet_mm.errors import UserError
 
-from .images import check_none_left_out, check_pairs, check_sizes, smallest_side
-
-# Steps of a pipeline that leave an image's size as it is.
-_KEEP_SIZES = ('LoadImageFromFile', 'GenerateCoordinateAndCell', 'PackInputs')
+from .images import check_pairs, check_test_set
 
 
 def check_sections(cfg: Config, sections: Sequence[str]) -> None:
@@ -31,10 +27,9 @@ def check_sections(cfg: Config, sections: Sequence[str]) -> None:
 def check_data(cfg: Config, loaders: Sequence[str]) -> None:
     """Check that the images of MMagic's image datasets are there.
 
-    In training sets, the files and the scale of a pipeline's pairs are checked.
-    In other sets, also the images' sizes. Images from elsewhere than this
-    machine's files (LMDB, an object store, the user's own loading step) are not
-    checked. Faults that only decoding shows are left to
+    In test and validation sets, their sizes are checked too. Images from
+    elsewhere than this machine's files (LMDB, an object store, the user's own
+    loading step) are not checked. Faults that only decoding shows are left to
     :func:`name_bad_images`.
 
     Args:
@@ -42,27 +37,18 @@ def check_data(cfg: Config, loaders: Sequence[str]) -> None:
         loaders (Sequence[str]): The names of its data loaders.
 
     Raises:
-        UserError: A folder or file is missing, a file has no counterpart or
-            another size than it, or a pipeline and the network have different
-            scales. The message names it and the way out.
+        UserError: A folder or file is missing, a file has no counterpart, or
+            another size than it. The message names it and the way out.
     """
-    scale = _scale_of(cfg)
     for name in loaders:
-        is_training = name == 'train_dataloader'
         for dataset in _datasets(cfg.get(name)):
-            if is_training:
-                _check_scale_of_pairs(dataset, scale)
-            if not _is_image_dataset(dataset):
-                continue
-            if not is_training and dataset.get('on_bad_image', 'raise') != 'raise':
-                raise UserError(f'on_bad_image={dataset["on_bad_image"]!r} is for training: a '
-                                'score counts all images')
-            if _reads_local_files(dataset):
-                _check_folders(name, dataset)
-                infos = check_pairs(name, dataset)
-                if not is_training:
-                    evaluator = cfg.get(f'{name.split("_")[0]}_evaluator')
-                    _check_test_set(dataset, infos, scale, evaluator)
+            if _is_image_dataset(dataset) and _reads_local_files(dataset):
+                hint = _hint(dataset)
+                if name == 'train_dataloader':
+                    check_pairs(name, dataset, hint)
+                else:
+                    check_test_set(name, dataset, _scale_of(cfg),
+                                   cfg.get(f'{name.split("_")[0]}_evaluator'), hint)
 
 
 def name_bad_images(cfg: Config, loaders: Sequence[str]) -> None:
@@ -70,19 +56,20 @@ def name_bad_images(cfg: Config, loaders: Sequence[str]) -> None:
 
     Args:
         cfg (Config): The recipe. Each such dataset in it is wrapped in a
-            :class:`~srdensenet_mm.datasets.CheckedPictures`, which takes over
-            its setting ``on_bad_image``.
+            :class:`~srdensenet_mm.datasets.CheckedPictures`. For training, it
+            takes over the setting ``on_bad_image``. A score counts all images.
         loaders (Sequence[str]): The names of its data loaders.
     """
     def wrapped(dataset: dict) -> dict:
         if not _is_image_dataset(dataset):
             return dataset
-        dataset = dataset.copy()
+        dataset, is_training = dataset.copy(), name == 'train_dataloader'
+        on_bad_image = dataset.pop('on_bad_image', 'raise')
         return dict(
-            type='mmagic.CheckedPictures', scale=_scale_of(cfg),
-            on_bad_image=dataset.pop('on_bad_image', 'raise'), dataset=dataset,
+            type='mmagic.CheckedPictures', scale=_scale_of(cfg), dataset=dataset,
+            on_bad_image=on_bad_image if is_training else 'raise',
             local=_reads_local_files(dataset),
-            hint=SKIP_HELP if name == 'train_dataloader' else f'({prepare_help()})')
+            hint=SKIP_HELP if is_training else f'({_hint(dataset)})')
 
     for name in loaders:
         if cfg.get(name):
@@ -145,55 +132,9 @@ def _names_a_storage(settings: dict) -> bool:
     return False
 
 
-def _check_folders(name: str, dataset: dict) -> None:
-    """Refuse a dataset whose folders, or list of images, are missing."""
-    prefix = dataset['data_prefix']
-    if not isinstance(prefix, dict):
-        raise UserError(f'{name}: data_prefix={prefix!r} must name a folder for each of the two, '
-                        "such as dict(img='LRbicx4', gt='GTmod12')")
-    root = Path(dataset.get('data_root') or '')
-    for folder in prefix.values():
-        if not (root / folder).is_dir():
-            made = Path(folder).name.startswith(('GTmod', 'LRbicx'))
-            raise UserError(f'{name}: no folder {root / folder}; '
-                            f'{prepare_help(root) + ", or " if made else ""}set '
-                            f'{name}.dataset.data_root')
-    ann_file = dataset.get('ann_file')
-    if ann_file and not (root / ann_file).is_file():
-        raise UserError(
-            f'{name}: no file {root / ann_file}, the list of the images to use: one '
-            'file name a line, then a space and its shape such as (480,480,3)')
-
-
-def _check_test_set(dataset: dict, infos: list[dict], scale: int | None, evaluator) -> None:
-    """Refuse images that would be left out of the scores, or that are no pair."""
-    root, prefix = Path(dataset.get('data_root') or ''), dataset['data_prefix']
-    if not any(map(dataset.get, ('ann_file', 'recursive', 'img_suffix'))):
-        check_none_left_out([root / folder for folder in prefix.values()], infos)
-    if all(isinstance(step, dict) and type_name(step.get('type')) in _KEEP_SIZES
-           for step in dataset['pipeline']):
-        check_sizes(infos, scale, smallest_side(evaluator))
-
-
-def _check_scale_of_pairs(dataset: dict, scale: int | None) -> None:
-    """Refuse a training set whose pipeline makes pairs of another scale than the network's."""
-    # Steps that are not dicts, and scales that are not numbers, are refused at building.
-    steps = {i: step for i, step in enumerate(dataset.get('pipeline') or [])
-             if isinstance(step, dict)}
-    kinds = {i: type_name(step.get('type')) for i, step in steps.items()}
-    for i, step in steps.items():
-        kind, key, made = kinds[i], 'scale', None
-        if kind == 'RandomPatchPair':
-            made = step.get('scale', 4)
-        elif kind == 'MATLABBicubicDown':
-            made = step.get('scale')
-        elif kind == 'SetValues' and 'PairedRandomCrop' in kinds.values():
-            key, made = 'dictionary.scale', dict(step.get('dictionary') or {}).get('scale')
-        if isinstance(made, int) and scale is not None and made != scale:
-            raise UserError(
-                f'train_dataloader: {kind} makes pairs for x{made}, but '
-                f'model.generator.upscale_factor={scale}: set pipeline.{i}.{key}={scale} of its '
-                'dataset, or the other')
+def _hint(dataset: dict) -> str:
+    """The way out where images of a dataset are missing."""
+    return f'{prepare_help(dataset.get("data_root") or "OUT_FOLDER")}, or set its data_root'
 
 
 def _scale_of(cfg: Config) -> int | None:

@@ -9,68 +9,94 @@ from mmagic.registry import DATASETS
 
 from srdensenet_mm.config.type_name import type_name
 from srdensenet_mm.datasets.checked_pictures import size_fault
-from srdensenet_mm.datasets.prepare import prepare_help
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.decoding import read_size
 from srdensenet_mm.images.reading import find_images
 
 # MMagic's SSIM has a window of 11 x 11 pixels.
 _WINDOW = 11
+# Steps of a pipeline that leave an image's size as it is.
+_KEEP_SIZES = ('LoadImageFromFile', 'GenerateCoordinateAndCell', 'PackInputs')
 
 
-def check_pairs(name: str, dataset: dict) -> list[dict]:
+def check_test_set(
+        name: str, dataset: dict, scale: int | None, evaluators, hint: str) -> list[dict]:
+    """Check that all images of a test set are there, form pairs, and are scored.
+
+    MMagic's dataset skips formats that it does not know, and folders within a
+    folder. That is checked where the whole folders are the test set.
+
+    Args:
+        name (str): The set, for the message.
+        dataset (dict): Config of a ``BasicImageDataset``.
+        scale (int, optional): How many times larger GT must be. None: not
+            checked.
+        evaluators (dict | list): Configs of MMagic's metrics.
+        hint (str): The way out, added to the message.
+
+    Returns:
+        list[dict]: The samples, see :func:`check_pairs`.
+
+    Raises:
+        UserError: Names the first image that is missing, would be left out, is
+            too small, or has another size than its pair.
+    """
+    infos = check_pairs(name, dataset, hint)
+    if not any(map(dataset.get, ('ann_file', 'recursive', 'img_suffix'))):
+        root = Path(dataset.get('data_root') or '')
+        _check_none_left_out(
+            [root / folder for folder in dataset['data_prefix'].values()], infos, hint)
+    if all(isinstance(step, dict) and type_name(step.get('type')) in _KEEP_SIZES
+           for step in dataset['pipeline']):
+        _check_sizes(infos, scale, smallest_side(evaluators), hint)
+    return infos
+
+
+def check_pairs(name: str, dataset: dict, hint: str) -> list[dict]:
     """Check that all images of a dataset are there, without reading them.
 
     Args:
-        name (str): The data loader's, for the message.
+        name (str): The dataset's or its data loader's, for the message.
         dataset (dict): Config of a ``BasicImageDataset``.
+        hint (str): The way out, added to the message.
 
     Returns:
         list[dict]: The dataset's samples: ``img_path``, ``gt_path``, ...
 
     Raises:
-        UserError: There is no image, or one is not in both folders.
+        UserError: A folder is missing, there is no image, or one is not in both
+            folders.
     """
     bare = {key: value for key, value in dataset.items() if key != 'on_bad_image'}
     built = DATASETS.build(dict(bare, pipeline=[], lazy_init=True, _scope_='mmagic'))
-    infos, prefix = built.load_data_list(), built.data_prefix
+    for folder in built.data_prefix.values():
+        if not os.path.isdir(folder):
+            raise UserError(f'{name}: there is no folder {folder}; {hint}')
+    infos, listed = built.load_data_list(), built.data_prefix[built.search_key]
     if not infos:
-        raise UserError(f'{name}: {prefix[built.search_key]} holds no image; '
-                        f'{prepare_help(dataset.get("data_root") or "OUT_FOLDER")}')
-    keys = [key for key in prefix if f'{key}_path' in infos[0]]
-    folders: dict[str, set[str]] = {}
-    missing = [(info, key) for info in infos for key in keys
-               if not _exists(info[f'{key}_path'], folders)]
-    if missing:
-        info, key = missing[0]
-        raise UserError(_missing(info[f'{key}_path'], [
-            info[f'{one}_path'] for one in keys if one != key], missing))
+        raise UserError(f'{name}: {listed} holds no image; {hint}')
+    paths = [[info[f'{key}_path'] for key in built.data_prefix] for info in infos]
+    for pair in paths:
+        for path in pair:
+            if not os.path.exists(path):
+                other = next(one for one in (*pair, 'the list') if one != path)
+                raise UserError(f'{path}: there is no such file, the pair of {other}; {hint}')
     # MMagic lists only one of the two folders. An image that is only in the other would be
-    # left out of the scores without a message.
+    # left out without a message.
     if not built.use_ann_file and not built.recursive:
-        for key in keys:
-            known = {info[f'{key}_path'] for info in infos}
-            alone = [str(path) for path in _images_in(prefix[key], built.img_suffix)
-                     if str(path) not in known]
-            if alone and key != built.search_key:
-                absent = Path(prefix[built.search_key]) / Path(alone[0]).name
-                raise UserError(_missing(absent, alone[:1], alone))
+        known = {path for pair in paths for path in pair}
+        for folder in built.data_prefix.values():
+            for file in sorted(os.listdir(folder)) if folder != listed else ():
+                path = os.path.join(folder, file)
+                if file.endswith(built.img_suffix) and file[0] != '.' and path not in known:
+                    raise UserError(f'{path}: has no pair in {listed}; {hint}')
     return infos
 
 
-def check_none_left_out(folders: Sequence[Path], infos: list[dict]) -> None:
-    """Check that all images in the folders of a test set are scored.
+def _check_none_left_out(folders: Sequence[Path], infos: list[dict], hint: str) -> None:
+    """Check that all images in the folders of LR and GT are scored.
 
-    MMagic's dataset skips formats that it does not know, and folders within a
-    folder.
-
-    Args:
-        folders (Sequence[Path]): The folders of LR and GT. A folder that holds
-            another of them is not checked.
-        infos (list[dict]): From :func:`check_pairs`.
-
-    Raises:
-        UserError: Names the first that would be left out.
+    A folder that holds another of them is not checked.
     """
     folders = [Path(os.path.normpath(folder)) for folder in folders]
     listed = {os.path.normpath(value) for info in infos
@@ -82,43 +108,12 @@ def check_none_left_out(folders: Sequence[Path], infos: list[dict]) -> None:
             if os.path.normpath(path) not in listed:
                 reason = ('has a format' if path.parent == folder else 'lies in a folder') + (
                     ' that MMagic passes over')
-                raise UserError(f'{path}: would not be scored, because it {reason}: '
-                                f'{prepare_help()}, or take it out')
+                raise UserError(f'{path}: would not be scored, because it {reason}: {hint}, or '
+                                'take it out')
 
 
-def _exists(path: str, folders: dict[str, set[str]]) -> bool:
-    """Whether a file is there; each folder is listed once."""
-    folder, file = os.path.split(path)
-    if folder not in folders:
-        folders[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-    return file in folders[folder] and os.path.exists(path)
-
-
-def _images_in(folder: str, suffixes) -> Iterator[Path]:
-    for path in sorted(Path(folder).iterdir()):
-        if path.name.endswith(tuple(suffixes)) and not path.name.startswith('.'):
-            yield path
-
-
-def _missing(path: str | Path, others: list[str], found: list) -> str:
-    pair = f', the pair of {others[0]}' if others else ''
-    more = f' (and {len(found) - 1} more)' if len(found) > 1 else ''
-    return f'{path}: there is no such file{pair}{more}; {prepare_help()}'
-
-
-def check_sizes(infos: list[dict], scale: int | None, min_side: int) -> None:
-    """Check the sizes of pairs by their files' headers.
-
-    Args:
-        infos (list[dict]): From :func:`check_pairs`.
-        scale (int, optional): How many times larger GT must be. None: not
-            checked.
-        min_side (int): The smallest side of a GT, in pixels, that the metrics
-            can score.
-
-    Raises:
-        UserError: Two images are no pair, or one is too small.
-    """
+def _check_sizes(infos: list[dict], scale: int | None, min_side: int, hint: str) -> None:
+    """Check the sizes of pairs by their files' headers, and GT's smallest side, in pixels."""
     infos = [info for info in infos if 'img_path' in info and 'gt_path' in info]
     with ThreadPoolExecutor(8) as pool:
         sizes = list(pool.map(lambda info: (read_size(info['img_path']),
@@ -127,7 +122,7 @@ def check_sizes(infos: list[dict], scale: int | None, min_side: int) -> None:
         if img_size and gt_size and scale:
             fault = size_fault(info['img_path'], img_size, info['gt_path'], gt_size, scale)
             if fault:
-                raise UserError(f'{fault}; {prepare_help()}')
+                raise UserError(f'{fault}; {hint}')
         if gt_size and min(gt_size) < min_side:
             raise UserError(f'{info["gt_path"]}: {gt_size[0]}x{gt_size[1]} pixels is too small to '
                             f'be scored: {min_side} to a side are needed, the border that the '
