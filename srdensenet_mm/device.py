@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from .errors import UserError
+from .errors import UserError, naming
 
 
 def cpu_has_bf16() -> bool:
@@ -42,14 +42,10 @@ def find_device(device: str | torch.device | None, backend: str = 'torch') -> to
     if device is None:
         use_gpu = backend == 'torch' and torch.cuda.is_available()
         return torch.device('cuda' if use_gpu else 'cpu')
-    try:
-        found = torch.device(device)
-        torch.empty(1, device=found)
-    except Exception as error:  # each kind of device raises its own
-        reason = ' '.join(str(error).split()[:12])
-        raise UserError(f'device={device}: cannot be used here ({reason}); cpu can') from error
-    if found.type == 'meta':
-        raise UserError(f'device={device}: computes nothing')
-    if backend != 'torch' and found.type != 'cpu':
+    if backend != 'torch' and str(device).partition(':')[0] != 'cpu':
         raise UserError(f'device={device}: {backend} runs on cpu')
+    # Each kind of device raises its own.
+    with naming(f'device={device}', 'cannot be used here, cpu can', Exception):
+        found = torch.device(device)
+        torch.zeros(1, device=found).item()
     return found

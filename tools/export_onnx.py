@@ -15,7 +15,8 @@ def parse_args() -> argparse.Namespace:
         'model); default: as the network')
     parser.add_argument('--dtype', choices=['fp32', 'fp16', 'int8'], default='fp32',
                         help='type that the model computes in (default: fp32)')
-    parser.add_argument('--opset', type=int, default=17, metavar='N',
+    # 13 is the first with quantization per channel, 20 the last that torch's exporter writes.
+    parser.add_argument('--opset', type=int, default=17, choices=range(13, 21), metavar='N',
                         help="version of ONNX's operators, 13 to 20 (default: 17)")
     parser.add_argument(
         '--pictures', nargs='+', default=[], metavar='FILE_OR_FOLDER',

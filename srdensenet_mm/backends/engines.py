@@ -65,11 +65,7 @@ def make_backend(network: nn.Module,
             installed. Or the network cannot be exported, or the exported graph
             computes something else.
     """
-    if name not in DTYPES:
-        raise UserError(f'backend={name!r} is not supported: choose one of {", ".join(DTYPES)}')
-    if dtype not in DTYPES[name]:
-        raise UserError(f'dtype={dtype!r} is not supported by backend={name}: '
-                        f'choose one of {", ".join(DTYPES[name])}')
+    check_dtype(name, dtype)
     if name == 'torch':
         if dtype == 'bf16' and not cpu_has_bf16():
             raise UserError(f'dtype={dtype!r}: this CPU does not compute in it, choose fp32')
@@ -80,6 +76,20 @@ def make_backend(network: nn.Module,
         else _make_openvino(network, dtype))
     _compare(run, network, name, dtype)
     return run
+
+
+def check_dtype(name: str, dtype: str, device: torch.device | None = None) -> None:
+    """Refuse a backend, or a type that it does not compute in (on this device).
+
+    Raises:
+        UserError: The message has the choices.
+    """
+    if name not in DTYPES:
+        raise UserError(f'backend={name!r}: choose one of {", ".join(DTYPES)}')
+    if dtype not in DTYPES[name]:
+        raise UserError(f'backend={name}, dtype={dtype!r}: choose one of {", ".join(DTYPES[name])}')
+    if device is not None and (device.type, name, dtype) == ('cpu', 'torch', 'fp16'):
+        raise UserError('dtype=fp16: is for GPUs; on a CPU, bf16 is the fast type')
 
 
 def _compare(run: Backend, network: nn.Module, name: str, dtype: str) -> None:

@@ -8,15 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import naming
 from srdensenet_mm.models.channels import channels_of
 from srdensenet_mm.models.fused import computing
 from srdensenet_mm.optional_packages import import_optional
 
 INPUT, OUTPUT = 'input', 'output'
-# 13 is the first with quantization per channel. 20 is the last that torch's TorchScript exporter
-# writes.
-OPSETS = range(13, 21)
 DEFAULT_OPSET = 17
 # Height and width of the traced input: different, so that swapping them would show, and odd, so
 # that nothing can rely on even ones.
@@ -36,37 +33,31 @@ def to_onnx(network: nn.Module, opset: int = DEFAULT_OPSET) -> bytes:
         ``output``.
 
     Raises:
-        UserError: The package onnx is missing, the opset is not supported, or
-            the network cannot be exported.
+        UserError: The package onnx is missing, or the network cannot be
+            exported, with this opset.
     """
-    if opset not in OPSETS:
-        raise UserError(f'opset={opset!r} is not supported: '
-                        f'choose one of {OPSETS.start} to {OPSETS.stop - 1}')
     onnx = import_optional('onnx')
     example = torch.zeros(1, channels_of(network), *_TRACED, dtype=torch.float32)
     buffer = io.BytesIO()
-    try:
-        # Tracing warns of values that it takes for constants. Those would show at other sizes,
-        # where callers compare the graph with torch. This exporter is deprecated, but the newer
-        # one needs onnxscript and writes the same operations.
-        with warnings.catch_warnings(), torch.no_grad(), computing('graph'):
-            warnings.simplefilter('ignore', torch.jit.TracerWarning)
-            warnings.simplefilter('ignore', DeprecationWarning)
-            warnings.simplefilter('ignore', UserWarning)
-            torch.onnx.export(
-                network, (example, ), buffer,
-                dynamo=False,
-                opset_version=opset,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_axes={
-                    INPUT: {0: 'batch', 2: 'height', 3: 'width'},
-                    OUTPUT: {0: 'batch', 2: 'scaled_height', 3: 'scaled_width'},
-                })
-    except Exception as error:  # exporters raise exceptions of many kinds
-        reason = ' '.join(str(error).split()[:30])
-        raise UserError(f'{type(network).__name__} cannot be exported with opset {opset} '
-                        f'({type(error).__name__}: {reason})') from error
+    # Exporters raise exceptions of many kinds.
+    fails = naming(type(network).__name__, f'cannot be exported with opset {opset}', Exception)
+    # Tracing warns of values that it takes for constants. Those would show at other sizes, where
+    # callers compare the graph with torch. This exporter is deprecated, but the newer one needs
+    # onnxscript and writes the same operations.
+    with fails, warnings.catch_warnings(), torch.no_grad(), computing('graph'):
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        warnings.simplefilter('ignore', DeprecationWarning)
+        warnings.simplefilter('ignore', UserWarning)
+        torch.onnx.export(
+            network, (example, ), buffer,
+            dynamo=False,
+            opset_version=opset,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={
+                INPUT: {0: 'batch', 2: 'height', 3: 'width'},
+                OUTPUT: {0: 'batch', 2: 'scaled_height', 3: 'scaled_width'},
+            })
     proto = onnx.load_from_string(buffer.getvalue())
     # The exporter marks the output's channels as dynamic where they come from a sum.
     with torch.no_grad():

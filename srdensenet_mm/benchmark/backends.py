@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from srdensenet_mm.backends.autocast import Autocast
-from srdensenet_mm.backends.engines import DTYPES, make_backend
-from srdensenet_mm.device import cpu_has_bf16
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.backends.engines import DTYPES, check_dtype, make_backend
+from srdensenet_mm.device import cpu_has_bf16, find_device
+from srdensenet_mm.errors import UserError, naming
 from srdensenet_mm.optional_packages import import_optional
 
 TORCH = 'torch'
@@ -30,17 +30,15 @@ def check(backend: str, device: str | torch.device = 'cpu') -> None:
     """
     if backend not in choices():
         raise UserError(f'--backends {backend}: is not known, choose from {", ".join(choices())}')
-    kind, name = torch.device(device).type, _parse(backend)[0]
-    if name != TORCH:
-        if kind != 'cpu':
-            raise UserError(f'--backends {backend}: runs on cpu, not on --device {device}')
-        for package in ('onnx', name):
+    name, dtype = _parse(backend)
+    with naming(f'--backends {backend}'):
+        device = find_device(device, name)
+        check_dtype(name, dtype, device)
+        for package in ('onnx', name) if name != TORCH else ():
             import_optional(package)
-    if kind == 'cpu' and backend == 'torch:fp16':
-        raise UserError(f'--backends {backend}: is for GPUs; on a CPU, bf16 is the fast type')
-    if kind == 'cpu' and backend == 'torch:bf16' and not cpu_has_bf16():
-        raise UserError(f'--backends {backend}: this CPU does not compute in bf16, and would '
-                        'be many times slower than in fp32')
+        if device.type == 'cpu' and backend == 'torch:bf16' and not cpu_has_bf16():
+            raise UserError('this CPU does not compute in bf16, and would be many times slower '
+                            'than in fp32')
 
 
 def wrap(network: nn.Module, backend: str) -> nn.Module:

@@ -1,31 +1,32 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """The entries of a benchmark: models from configs or checkpoints."""
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from srdensenet_mm.backends.probing import find_scale
 from srdensenet_mm.checkpoints.fitting import load_for_test
 from srdensenet_mm.checkpoints.model_config import model_config
 from srdensenet_mm.checkpoints.reading import holds_community_network
-from srdensenet_mm.config.reading import read_config, resolve_config, without_perceptual_loss
+from srdensenet_mm.config.reading import (
+    read_config,
+    resolve_config,
+    split_entry,
+    without_perceptual_loss,
+)
 from srdensenet_mm.config.type_name import type_name
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, naming
 from srdensenet_mm.models.at_points import AtPoints, UpscaledBy, takes_points
+from srdensenet_mm.models.channels import channels_of
 
 from . import backends
 from .results import HIGH_RESOLUTION
 
 BICUBIC = 'bicubic'
-# Endings of files that are weights, no configs.
-_WEIGHTS = ('.pth', '.pt', '.ckpt', '.safetensors')
-# The image that a model is first tried with, LR pixels.
-_TRIAL = 24
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def parse_specs(texts: Sequence[str],
         backends.check(backend, device)
     specs: list[Spec] = []
     for text in texts:
-        config, checkpoint = _split(text)
+        config, checkpoint = split_entry(text)
         if _names_weights(config, checkpoint):
             ours = not holds_community_network(checkpoint)
             name, config = config or Path(checkpoint).stem, None
@@ -120,18 +121,6 @@ def parse_specs(texts: Sequence[str],
             shown = name if backend == backends.TORCH else f'{name} ({backend})'
             specs.append(Spec(_unique(shown, specs), config, checkpoint or None, backend))
     return specs
-
-
-def _split(text: str) -> tuple[str, str | None]:
-    """``CONFIG[=CHECKPOINT]`` apart, at the first "=" behind a config: its path may have some."""
-    if Path(text).is_file():
-        return ('', text) if text.endswith(_WEIGHTS) else (text, None)
-    for found in re.finditer('=', text):
-        config = text[:found.start()]
-        if '::' in config or Path(config).is_file():
-            return config, text[found.end():]
-    config, equals, checkpoint = text.partition('=')
-    return config, checkpoint if equals else None
 
 
 def _names_weights(name: str, checkpoint: str | None) -> bool:
@@ -167,47 +156,21 @@ def build(spec: Spec, device: str | torch.device = 'cpu') -> Entry:
     else:
         cfg = read_config(spec.config)
         init_default_scope(cfg.get('default_scope') or 'mmagic')
-        if not cfg.get('model'):
-            raise UserError(f'{spec.config}: has no "model"')
-        config = without_perceptual_loss(cfg.model)
-    try:
+        config = without_perceptual_loss(cfg.get('model') or {})
+    # Whatever the config's modules raise.
+    with naming(spec.source, 'its model with a network "generator" cannot be built', Exception):
         model = MODELS.build(config)
-    except Exception as error:  # whatever the config's modules raise
-        raise UserError(f'{spec.source}: its model cannot be built: {error}') from error
-    if not isinstance(getattr(model, 'generator', None), nn.Module):
-        raise UserError(f'{spec.source}: {type(model).__name__} has no network "generator", as '
-                        "MMagic's super-resolution models have")
+        generator = model.generator
     if spec.checkpoint:
         load_for_test(model, spec.checkpoint)
     model = model.to(device).eval()
-    factor, channels = _try(model, spec, device)
-    generator = model.generator
-    if takes_points(generator):
-        generator = UpscaledBy(AtPoints(generator), factor)
-    if spec.backend != backends.TORCH:
-        try:
+    with naming(spec.source):
+        factor = find_scale(model, 3, device, mode='tensor')
+        if takes_points(generator):
+            generator = UpscaledBy(AtPoints(generator), factor)
+        if spec.backend != backends.TORCH:
             model.generator = backends.wrap(generator, spec.backend)
-        except UserError as error:
-            raise UserError(f'{spec.source}: {error}') from error
-    return Entry(spec, model, factor, channels, generator)
-
-
-def _try(model: nn.Module, spec: Spec, device: str | torch.device) -> tuple[int, int]:
-    """The upscale factor and the channels that the network reads."""
-    read: list[Any] = []
-    hook = model.generator.register_forward_pre_hook(lambda _, args: read.append(args[0].shape))
-    try:
-        with torch.no_grad():
-            out = model(torch.rand(1, 3, _TRIAL, _TRIAL, device=device), mode='tensor')
-        factor, rest = divmod(out.shape[-1], _TRIAL)
-        if rest or out.shape != (1, 3, factor * _TRIAL, factor * _TRIAL):
-            raise ValueError(f'gave {tuple(out.shape)} for (1, 3, {_TRIAL}, {_TRIAL})')
-        return factor, read[0][1]
-    except Exception as error:
-        raise UserError(
-            f'{spec.source}: its model does not upscale an RGB image: {error}') from error
-    finally:
-        hook.remove()
+    return Entry(spec, model, factor, channels_of(generator), generator)
 
 
 def common_scale(entries: Sequence[Entry]) -> int:

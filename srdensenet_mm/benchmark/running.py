@@ -1,6 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Running a whole benchmark, for tools/benchmark.py."""
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +8,8 @@ import torch
 from tqdm import tqdm
 
 from srdensenet_mm.device import device_name, find_device
-from srdensenet_mm.errors import UserError
-from srdensenet_mm.files import atomic_write
+from srdensenet_mm.errors import UserError, naming
+from srdensenet_mm.files import atomic_write, make_folder
 from srdensenet_mm.progress import progress_bar
 from srdensenet_mm.version import __version__
 
@@ -58,7 +57,7 @@ def run_benchmark(models: Sequence[str],
     Raises:
         UserError: A mistake in the arguments or the data.
     """
-    _check_arguments(models, data, out, size, runs, threads, device)
+    _check_arguments(data, size, runs, threads, device)
     specs = parse_specs(models, run_by, device)
     if threads:
         torch.set_num_threads(threads)
@@ -74,6 +73,8 @@ def run_benchmark(models: Sequence[str],
                count_multiply_adds(c.generator, c.in_channels, scale)) for c in entries)], [])
     scored = 1 + sum(bool(spec.checkpoint) for spec in specs)
     steps = len(results.rows) * (runs + 2) + scored * sum(map(len, data_sets))
+    with naming('--out'):  # now, before minutes of measuring
+        make_folder(out)
     with progress_bar(total=steps, unit='run') as bar:
         _measure_memory(results, entries, threads, device, bar)
         _measure_scores(results, entries, data_sets, with_images, bar)
@@ -82,9 +83,7 @@ def run_benchmark(models: Sequence[str],
     return results
 
 
-def _check_arguments(models, data, out, size, runs, threads, device) -> None:
-    if not models:
-        raise UserError('no model: give at least one CONFIG or CONFIG=CHECKPOINT')
+def _check_arguments(data, size, runs, threads, device) -> None:
     for name, value in (('size', min(size)), ('runs', runs), ('threads', threads)):
         if value is not None and value < 1:
             raise UserError(f'--{name} {value}: give a positive number')
@@ -97,12 +96,6 @@ def _check_arguments(models, data, out, size, runs, threads, device) -> None:
         if data_set_name(folder) in names:
             raise UserError(f'--data {folder}: a second data set named {data_set_name(folder)}')
         names.add(data_set_name(folder))
-    if Path(out).exists() and not Path(out).is_dir():
-        raise UserError(f'--out {out}: is a file, give a folder')
-    # Check now, before minutes of measuring, that the files can be written.
-    above = next(path for path in (Path(out), *Path(out).absolute().parents) if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UserError(f'--out {out}: cannot be written in {above}, give another folder')
 
 
 def _measure_memory(results: Results, entries: list[Entry], threads: int, device: str,

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from srdensenet_mm.config.reading import split_entry
 from srdensenet_mm.datasets.teacher_images import TeacherImages, in_size
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, printable
 from srdensenet_mm.images.files import DecodedImage, write_png
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.images.reading import find_images, read_rgb
@@ -66,14 +67,12 @@ def make_teacher_targets(teachers: Sequence[str],
         UserError: A teacher cannot be read or has another scale, a folder is
             missing, or ``out`` holds outputs of other teachers.
     """
-    if not teachers:
-        raise UserError('no teacher was given: name a checkpoint, or CONFIG=CHECKPOINT')
-    if not shrink or not all(0 < size <= 1 for size in shrink):
-        raise UserError(f'shrink={tuple(shrink)} must hold sizes of more than 0 and at most 1')
     paths = find_images([str(folder) for folder in data])
-    entries = [_split(teacher) for teacher in teachers]
-    upscalers = [Upscaler(checkpoint, config=config, self_ensemble=self_ensemble, **settings)
-                 for config, checkpoint in entries]
+    # One alone is a checkpoint, whatever its ending.
+    entries = [(config, checkpoint) if checkpoint else ('', config)
+               for config, checkpoint in map(split_entry, teachers)]
+    upscalers = [Upscaler(checkpoint, config=config or None, self_ensemble=self_ensemble,
+                          **settings) for config, checkpoint in entries]
     wanted = scale or upscalers[0].scale
     for (_, checkpoint), upscaler in zip(entries, upscalers, strict=True):
         if upscaler.scale != wanted:
@@ -88,7 +87,7 @@ def make_teacher_targets(teachers: Sequence[str],
         except UserError as error:
             report.failed[path] = str(error)
             if progress:
-                tqdm.write(f'failed: {error}'.encode(errors='backslashreplace').decode())
+                tqdm.write(printable(f'failed: {error}'))
             continue
         for size in shrink:
             image = in_size(whole, size)
@@ -112,14 +111,6 @@ def _mean(upscalers: Sequence[Upscaler], low: np.ndarray) -> np.ndarray:
     if len(outputs) == 1:
         return outputs[0]
     return np.rint(np.mean(outputs, axis=0, dtype=np.float32)).astype(np.uint8)
-
-
-def _split(teacher: str) -> tuple[str | None, str]:
-    """Config and checkpoint of ``CONFIG=CHECKPOINT``, or the checkpoint alone."""
-    config, equals, checkpoint = teacher.partition('=')
-    if not equals or Path(teacher).exists():
-        return None, teacher
-    return config, checkpoint
 
 
 def _describe(checkpoint: str) -> str:

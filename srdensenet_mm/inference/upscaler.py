@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from srdensenet_mm.backends.autocast import Autocast
-from srdensenet_mm.backends.engines import DTYPES as BACKENDS
-from srdensenet_mm.backends.engines import make_backend
+from srdensenet_mm.backends.engines import check_dtype, make_backend
 from srdensenet_mm.compat import return_freed_memory
 from srdensenet_mm.device import cpu_has_bf16, find_device
 from srdensenet_mm.errors import UserError
@@ -99,15 +98,12 @@ class Upscaler:
                  backend: str = 'torch',
                  config: str | Path | None = None,
                  scale: float | None = None):
-        _check_choice('backend', backend, BACKENDS)
-        _check_choice(f'backend={backend}, dtype', dtype, BACKENDS[backend])
-        _check_lr_pixels('tile', tile)
-        _check_lr_pixels('overlap', overlap)
-        if max_memory is not None and not (_is_number(max_memory) and 0 < max_memory < math.inf):
-            raise UserError(f'max_memory={max_memory!r}: give the GiB that may be used, above 0')
+        for name, value in (('tile', tile), ('overlap', overlap), ('max_memory', max_memory)):
+            if value is not None and not 0 <= value < math.inf:
+                raise UserError(f'{name}={value!r}: give a number of at least 0')
+        check_dtype(backend, dtype)
         self.device = find_device(device, backend)
-        if self.device.type == 'cpu' and dtype == 'fp16' and backend == 'torch':
-            raise UserError('dtype=fp16: is for GPUs; on a CPU, bf16 is the fast type')
+        check_dtype(backend, dtype, self.device)
         if self.device.type == 'cpu' and dtype == 'bf16' and backend == 'torch' and (
                 not cpu_has_bf16()):
             warnings.warn('dtype=bf16: this CPU does not compute in bf16, so fp32 is used, '
@@ -115,12 +111,10 @@ class Upscaler:
             dtype = 'fp32'
         self.dtype = dtype
 
-        if isinstance(network, nn.Module):
-            if config is not None:
-                raise UserError(f'config={config}: is for a checkpoint; a network needs none')
-            self._model = from_network(network)
-        elif config is not None:
+        if config is not None:
             self._model = from_config(config, network)
+        elif isinstance(network, nn.Module):
+            self._model = from_network(network)
         else:
             self._model = from_checkpoint(network)
         if dtype not in self._model.dtypes:
@@ -134,7 +128,7 @@ class Upscaler:
 
     def _choose_scale(self, scale: float | None, backend: str) -> int | float:
         title, own = self._model.title, self._model.scale
-        if scale is not None and not (_is_number(scale) and 1 <= scale < math.inf):
+        if scale is not None and not 1 <= scale < math.inf:
             raise UserError(f'scale={scale!r}: give a number of at least 1')
         if own is not None:
             if scale not in (None, own):
@@ -285,20 +279,6 @@ def _strips(row: Span, col: Span, scale: float):
     step = max(1, int(STRIP_PIXELS / ((col.keep_stop - col.keep_start) * scale**2)))
     for start in range(row.keep_start, row.keep_stop, step):
         yield slice(start, min(start + step, row.keep_stop))
-
-
-def _check_choice(name: str, value: str, choices) -> None:
-    if value not in choices:
-        raise UserError(f'{name}={value!r}: choose one of {", ".join(choices)}')
-
-
-def _check_lr_pixels(name: str, value: int | None) -> None:
-    if value is not None and not (_is_number(value) and isinstance(value, int) and value >= 0):
-        raise UserError(f'{name}={value!r}: give a whole number of LR pixels, at least 0')
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -75,36 +75,6 @@ def test_one_that_dies_for_want_of_memory_leaves_the_others(case, tmp_path, monk
     assert 'random weights' not in (out / 'benchmark.md').read_text()
 
 
-@pytest.mark.parametrize('changes, message', [
-    (dict(models=[]), 'no model'),
-    (dict(runs=0), '--runs 0'),
-    (dict(size=(0, 5)), '--size 0'),
-    (dict(threads=-1), '--threads -1'),
-    (dict(device='gpu'), 'device=gpu: cannot be used'),
-    (dict(device='mps'), 'device=mps: cannot be used'),
-    (dict(data=['{folder}/nowhere']), 'nowhere: has no folder GTmod12'),
-    (dict(data=['{data}', '{data}']), 'a second data set named Corner5'),
-    (dict(run_by=['tpu']), '--backends tpu'),
-    (dict(out='{config}'), 'is a file, give a folder'),
-    (dict(out='{config}/below'), 'cannot be written'),
-])
-def test_a_mistake_ends_before_anything_is_written(case, tmp_path, changes, message):
-    def filled(value):
-        if isinstance(value, str):
-            return value.format(**case)
-        return [filled(item) for item in value] if isinstance(value, list) else value
-
-    arguments = dict(models=[str(case['config'])], data=[], out=str(tmp_path / 'out'))
-    arguments.update({key: filled(value) for key, value in changes.items()})
-    with pytest.raises(UserError, match=message):
-        run_benchmark(**arguments)
-    assert not (tmp_path / 'out').exists()
-
-
-def test_a_mistake_is_one_line(tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / 'tools/benchmark.py'), 'nowhere.py', '--out', str(tmp_path)],
-        capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == 'error: nowhere.py: no such config file'
-    assert 'Traceback' not in done.stderr
+def test_two_data_sets_of_one_name(case, tmp_path):
+    with pytest.raises(UserError, match='a second data set named Corner5'):
+        run_benchmark([str(case['config'])], [str(case['data'])] * 2, str(tmp_path / 'out'))
