@@ -95,13 +95,14 @@ def prepare_dataset(hr_folder: str | Path,
             the stem of another one, a scale is no whole number of at least 2, or a file
             cannot be written.
     """
-    scales = _check_scales(scales)
-    if num_workers is not None and num_workers < 1:
-        raise UserError(f'num_workers={num_workers} must be at least 1')
+    for scale in scales:
+        if scale < 2 or scale % 1:
+            raise UserError(f'scale {scale} is not supported: give whole numbers of at least 2')
+    scales = sorted(set(map(int, scales)))
     out_folder = Path(out_folder)
     report = PrepareReport()
     sources = _find_sources(hr_folder, out_folder, report.failed)
-    pool = ThreadPoolExecutor(num_workers or os.cpu_count())
+    pool = ThreadPoolExecutor(os.cpu_count() if num_workers is None else max(1, num_workers))
     try:
         jobs = {
             pool.submit(_prepare_image, source, out_folder, scales, overwrite): source
@@ -133,15 +134,6 @@ class _BadImage(Exception):
     """A source cannot be used. (A target that cannot be written is another error.)"""
 
 
-def _check_scales(scales: Sequence[int]) -> list[int]:
-    for scale in scales:
-        if int(scale) != scale or scale < 2:
-            raise UserError(f'scale {scale} is not supported: give whole numbers of at least 2')
-    if not scales:
-        raise UserError('no scale was given, e.g. 2 3 4')
-    return sorted({int(scale) for scale in scales})
-
-
 def _find_sources(hr_folder: str | Path, out_folder: Path, failed: dict[Path, str]) -> list[Path]:
     """The images to prepare; those with the same stem are added to ``failed``."""
     prepared = {
@@ -169,13 +161,10 @@ def _find_sources(hr_folder: str | Path, out_folder: Path, failed: dict[Path, st
 def _prepare_image(source: Path, out_folder: Path, scales: list[int], overwrite: bool) -> bool:
     """True where something was written."""
     name = f'{source.stem}.png'
-    try:
-        time = source.stat().st_mtime_ns
-    except OSError as error:
-        raise _BadImage(f'{source}: cannot be read ({error.strerror})') from error
+    time = _time(source)
 
     def is_stale(folder: str) -> bool:
-        return overwrite or _time(out_folder / folder / name) != time
+        return overwrite or time is None or _time(out_folder / folder / name) != time
 
     stale = {multiple: is_stale(f'GTmod{multiple}') for multiple in map(gt_multiple, scales)}
     # LR images of an older GT would be scored without a message.

@@ -42,18 +42,12 @@ class ResidentPatches:
             all of them with 1/2.
         shares (Sequence[float]): Each teacher's part of the target. Defaults to
             none.
-
-    Raises:
-        ValueError: There is no image, one is smaller than the patch, or
-            ``gt_patch_size`` is no multiple of ``scale``.
     """
 
     def __init__(self, images: Iterable[np.ndarray], scale: int, gt_patch_size: int,
                  device: str | torch.device = 'cpu',
                  turns: Sequence[tuple[str, float]] = tuple((turn, 0.5) for turn in TURNS),
                  shares: Sequence[float] = ()):
-        if gt_patch_size % scale or gt_patch_size < scale:
-            raise ValueError(f'gt_patch_size={gt_patch_size} must be a multiple of scale={scale}')
         self.scale = scale
         self.gt_patch_size = gt_patch_size
         margin = MARGIN * scale
@@ -67,9 +61,6 @@ class ResidentPatches:
                 image, *taught = image
                 image = image[:taught[0].shape[0], :taught[0].shape[1]]
             height, width = image.shape[:2]
-            if min(height, width) < gt_patch_size:
-                raise ValueError(f'an image of {width}x{height} is smaller than the patch, '
-                                 f'{gt_patch_size}x{gt_patch_size}')
             # Pixels that the kernel reads beyond the border, mirrored as in MATLAB.
             border = ((margin, margin), (margin, margin), (0, 0))
             around = np.pad(image, border, mode='symmetric')
@@ -81,8 +72,6 @@ class ResidentPatches:
             widths.append(around.shape[1])
             room.append([(side - gt_patch_size) // self._step + 1 for side in (height, width)])
             start += around.size
-        if not flat:
-            raise ValueError('there is no image to draw patches from')
         self._pixels = torch.cat(flat).to(device)
         self._taught = [torch.cat(pixels).to(device) for pixels in flat_taught]
         self._starts, self._widths, self._room = (

@@ -14,7 +14,7 @@ from srdensenet_mm.backends.onnx_graph import DEFAULT_OPSET, folded, to_onnx
 from srdensenet_mm.backends.probing import find_scale
 from srdensenet_mm.backends.quantization import dead_leaves, to_int8
 from srdensenet_mm.checkpoints import load_network_with_meta
-from srdensenet_mm.checkpoints.normalization import normalization_in
+from srdensenet_mm.checkpoints.model_config import known_normalization
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 from srdensenet_mm.models.channels import channels_of
@@ -25,7 +25,6 @@ from .forms import graph_form
 from .half_precision import to_fp16
 from .judging import image_pairs
 
-DTYPES = ('fp32', 'fp16', 'int8')
 # The largest allowed difference to torch, in 0..1. Half precision has 11 bits, and errors add up
 # over the layers.
 TOLERANCES = {'fp32': 1e-5, 'fp16': 1e-2}
@@ -107,21 +106,13 @@ def export_checkpoint(source: str | Path,
     target = Path(target)
     if target.suffix != '.onnx':
         raise UserError(f'{target}: name the file with .onnx')
-    if dtype not in DTYPES:
-        raise UserError(f'dtype={dtype!r} is not supported: choose one of {", ".join(DTYPES)}')
     if dtype == 'int8' and not pictures:
         raise UserError('dtype=int8: needs HR images (--pictures) to measure how much PSNR it '
                         'loses')
-    if dtype != 'int8' and pictures:
-        raise UserError(f'dtype={dtype}: is not judged by images, leave them out')
     for package in ('onnx', 'onnxruntime'):
         import_optional(package)
     network, meta = load_network_with_meta(source)
-    try:
-        usual = normalization_in(meta).is_usual
-    except ValueError:
-        usual = False
-    if not usual:
+    if not known_normalization(meta, source).is_usual:
         raise UserError(f'{source}: was trained on other numbers than values divided by 255 '
                         f'({meta["normalization"]}), which cannot be exported')
     form, colour = graph_form(network, meta['colour'], colour)

@@ -69,13 +69,3 @@ def test_the_seed_decides():
         drawn.append(patches.draw(4))
     assert all(torch.equal(*pair) for pair in zip(*drawn[:2], strict=True))
     assert not torch.equal(drawn[0][1], drawn[2][1])
-
-
-@pytest.mark.parametrize('images, scale, size, message', [
-    ([], 4, 16, 'no image'),
-    ([image(40, 15)], 4, 16, '15x40 is smaller than the patch, 16x16'),
-    ([image(40, 40)], 3, 16, 'multiple of scale=3'),
-])
-def test_what_cannot_be_drawn_from(images, scale, size, message):
-    with pytest.raises(ValueError, match=message):
-        ResidentPatches(images, scale, size)

@@ -178,22 +178,22 @@ def test_teachers_are_averaged_and_may_be_of_a_config(hr, tmp_path):
 def test_a_missing_or_stale_image_is_named(hr, tmp_path):
     out = write_teacher(tmp_path / 'made', hr, 4, (1, ), lambda high, low: high)
     dataset_with(hr, out)[0]
-    with pytest.raises(UserError, match=f'0.png .55x60.: {out} holds only stale'):
+    with pytest.raises(UserError, match=f'0.png .55x60.: {out} has no image of'):
         dataset_with(hr, out, shrink=(1, 0.5))[0]
     cv2.imwrite(str(hr / '1.png'), smooth_image(120, 110, seed=5))
-    with pytest.raises(UserError, match=f'1.png .110x120.: {out} holds only st') as caught:
+    with pytest.raises(UserError, match=f'1.png .110x120.: {out} has no image of') as caught:
         # Bad images may be skipped, a teacher that is missing not.
         dataset_with(hr, out, on_bad_image='skip')[0]
     assert 'make_teacher_targets.py' in str(caught.value) and '\n' not in str(caught.value)
     cv2.imwrite(str(hr / 'new.png'), smooth_image(120, 110, seed=6))
     (hr / '1.png').unlink()
-    with pytest.raises(UserError, match=f'new.png .*{out} holds no teacher image of it'):
+    with pytest.raises(UserError, match=f'new.png .*{out} has no image of'):
         dataset_with(hr, out, cache_gib=0)[1]
 
 
 @pytest.mark.parametrize('settings, message', [
     (dict(teachers=[dict(folder='nowhere', share=0.5)]), 'nowhere: is no folder of teacher images'),
-    (dict(teachers=dict(folder='a', share=0.5)), 'teachers=.* give a list'),
+    (dict(teachers=dict(folder='a', share=0.5)), 'teachers: is no list such as'),
     (dict(teachers=[dict(folder='a', share=1.5)]), r'shares \[1.5\] must be above 0'),
     (dict(pipeline=pipeline(2, 24)), 'holds teacher images of x4, the pipeline makes pairs of x2'),
     (dict(pipeline=[PackInputs()], min_size=8), "RandomPatchPair, which must be the pipeline's"),
@@ -231,7 +231,6 @@ def test_pairs_of_mmagics_datasets(tmp_path):
     for (_, mix), (_, taught), (_, almost_hr) in zip(
             samples(0.5), samples(1.), samples(1e-6), strict=True):
         np.testing.assert_allclose(mix, (taught + almost_hr) / 2, atol=1e-2)
-    with pytest.raises(ValueError, match='a.png: shape .* is not that of b.png'):
+    with pytest.raises(ValueError, match='shape'):
         MixTarget(dict(teacher=1)).transform(dict(
-            gt=np.zeros((2, 2, 3), np.uint8), teacher=np.zeros((4, 2, 3), np.uint8),
-            gt_path='b.png', teacher_path='a.png'))
+            gt=np.zeros((2, 2, 3), np.uint8), teacher=np.zeros((4, 2, 3), np.uint8)))

@@ -78,5 +78,5 @@ def test_what_cannot_teach(repeats):
     started(hook)
     with pytest.raises(UserError, match='Repeats makes 24 pixels of 6, .* 12'):
         hook.mix(*images(6, 12))
-    with pytest.raises(UserError, match='share=0 must be above 0'):
+    with pytest.raises(ValueError, match='0.* must be above 0'):
         TeacherHook(repeats, share=0)

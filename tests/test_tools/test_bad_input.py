@@ -6,7 +6,6 @@ reason, a non-zero exit status, and nothing half-written.
 """
 import json
 import os
-import pickle
 import re
 import shutil
 import subprocess
@@ -139,8 +138,8 @@ def test_a_good_set_is_scored(place):
 
 
 @pytest.mark.parametrize('text, reason', [
-    (None, 'no such config'),
-    ('model = dict(', 'not a valid config: SyntaxError'),
+    (None, 'no such file or recipe'),
+    ('model = dict(', 'not a valid config (SyntaxError'),
     ("_base_ = './gone.py'", 'gone.py'),
     ('1 / 0', 'ZeroDivisionError'),
     ('x = 1', 'has no model'),
@@ -164,7 +163,13 @@ def test_broken_configs(place, text, reason):
     ('train_dataloader.dataset.pipeline.0.gt_patch_size=2', 'gt_patch_size'),
     ('optim_wrapper.optimizer.type=NoSuchOptimizer', 'NoSuchOptimizer'),
     ('train_cfg.type=NoSuchLoop', 'NoSuchLoop'),
-    ('custom_hooks=EMAHook', 'config.py: hook should be an instance of Hook or dict')])
+    ('custom_hooks=EMAHook', 'config.py: hook should be an instance of Hook or dict'),
+    # The part's settings are shown, because a library's message may not name the one at fault.
+    ('model.generator.growth_rate=1.5', 'SRDenseNet(upscale_factor=4,'),
+    ('train_dataloader.dataset.teachers=[a]', 'teachers: is no list such as'),
+    ('train_dataloader.dataset.shrink=[2]', 'shrink: 2 must be more than 0 and at most 1'),
+    ('train_dataloader.dataset.data_prefix.gt=GT', "data_prefix={'gt': 'GT'}"),
+    ('optim_wrapper.optimizer.lr=-1', 'Adam(lr=-1) cannot be built')])
 def test_settings_that_cannot_be_built(place, option, named):
     write(place / 'HR/x.png', make_rgb())
     line = refused('train', *arguments(place), option)
@@ -172,24 +177,22 @@ def test_settings_that_cannot_be_built(place, option, named):
     assert_nothing_written(place)
 
 
-@pytest.mark.parametrize('change', ['network', 'pairs'])
-@pytest.mark.parametrize('step, key', [
-    (dict(type='RandomPatchPair', gt_patch_size=24), 'scale'),
-    (dict(type='MATLABBicubicDown', scale=4), 'scale'),
-    (dict(type='SetValues', dictionary=dict(scale=4)), 'dictionary.scale')])
-def test_training_pairs_of_another_scale_than_the_networks(place, step, key, change):
+@pytest.mark.parametrize('step, option, said', [
+    (dict(type='RandomPatchPair', gt_patch_size=24), 'model.generator.upscale_factor=2',
+     'upscale_factor=2, but the training pairs are 6 and 24 pixels wide'),
+    (dict(type='MATLABBicubicDown', scale=3), 'model.generator.upscale_factor=4',
+     'upscale_factor=4, but the training pairs are 20 and 60 pixels wide'),
+    (dict(type='SetValues', dictionary=dict(scale=3)), 'model.generator.upscale_factor=4',
+     'png: PairedRandomCrop failed (Scale mismatches')])
+def test_training_pairs_of_another_scale_than_the_networks(place, step, option, said):
     loader = pairs_for_training(place)
     load, pack = loader['dataset']['pipeline'][:2], dict(type='PackInputs')
     crop = [dict(type='PairedRandomCrop', gt_patch_size=24)] if 'dictionary' in step else []
     loader['dataset']['pipeline'] = [*load, step, *crop, pack]
     loader['dataset'] = dict(type='RepeatDataset', times=2, dataset=loader['dataset'])
     write_config(place / 'config.py', train_dataloader=loader)
-    option, sizes = {
-        'network': ('model.generator.upscale_factor=2', (4, 2)),
-        'pairs': (f'train_dataloader.dataset.dataset.pipeline.2.{key}=3', (3, 4))}[change]
     line = refused('train', *arguments(place), option)
-    assert f'train_dataloader: {step["type"]} makes pairs for x{sizes[0]}' in line
-    assert f'upscale_factor={sizes[1]}: set pipeline.2.{key}={sizes[1]}' in line
+    assert said in line, line
     assert_nothing_written(place)
 
 
@@ -207,7 +210,7 @@ def test_work_folders_that_cannot_be_made(place):
     for tool, rest in (('train', []), ('test', [place / 'network.pth'])):
         for folder in ('work', 'work/below'):
             line = refused(tool, place / 'config.py', *rest, '--work-dir', place / folder)
-            assert f'{place / folder}: cannot be made' in line and '--work-dir' in line, line
+            assert f'--work-dir: {place / folder}: cannot be made' in line, line
 
 
 class Bomb:
@@ -224,27 +227,15 @@ def write_checkpoint(kind, path):
     content = torch.load(path)
     if kind == 'missing':
         path.unlink()
-        return 'no such checkpoint'
-    if kind == 'empty':
-        path.write_bytes(b'')
-        return 'is empty'
-    if kind == 'text':
-        path.write_text('no checkpoint\n' * 20)
-        return 'not a checkpoint'
+        return 'cannot be read (No such file'
     if kind == 'cut':
         path.write_bytes(whole[:len(whole) // 2])
         return 'damaged'
     if kind == 'bomb':
         torch.save(dict(content, more=Bomb(f'touch "{path.parent}/exploded"')), path)
         return 'could run code'
-    if kind == 'plain bomb':
-        path.write_bytes(pickle.dumps(Bomb(f'touch "{path.parent}/exploded"')))
-        return 'checkpoint'
     if kind == 'scale':
         torch.save(SRDenseNet(**dict(NETWORK, upscale_factor=2)).state_dict(), path)
-        return 'does not fit the config'
-    if kind == 'depth':
-        torch.save(SRDenseNet(**dict(NETWORK, num_layers=3)).state_dict(), path)
         return 'does not fit the config'
     assert kind == 'nan'
     torch.save({key: value * float('nan') for key, value in content.items()}, path)
@@ -268,30 +259,26 @@ def test_a_meta_that_no_network_has_is_refused(place):
     assert "names 'Nope'" in refused('test', *score(place))
 
 
-def test_no_validation_needs_no_interval(place):
-    write(place / 'HR/good.png', make_rgb())
-    status, _, err = call_tool('train', *arguments(place), 'train_cfg.val_interval=0')
-    assert status == 0, err
-
-
-def test_training_settings_that_make_no_sense(place):
+def test_a_validation_without_an_interval_comes_at_the_end(place):
     write(place / 'HR/good.png', make_rgb())
     config = Config.fromfile(place / 'config.py')
-    write_config(place / 'config.py', val_dataloader=config.test_dataloader[0],
-                 val_evaluator=config.test_evaluator[0], val_cfg=dict(type='ValLoop'))
-    line = refused('train', *arguments(place), 'train_cfg.val_interval=0')
-    assert 'train_cfg.val_interval=0: give at least 1' in line
+    for changes in ({}, dict(val_dataloader=config.test_dataloader[0],
+                             val_evaluator=config.test_evaluator[0],
+                             val_cfg=dict(type='MultiValLoop'))):
+        write_config(place / 'config.py', **changes)
+        status, _, err = call_tool('train', *arguments(place), 'train_cfg.val_interval=0')
+        assert status == 0, err
+        (scalars,) = (place / 'work').rglob('scalars.json')
+        assert scalars.read_text().count('PSNR') == len(changes) // 3
+        shutil.rmtree(place / 'work')
 
 
 def test_a_mistyped_recipe(place):
     line = refused('train', place / 'srdensenet_x4_shrt.py')
-    assert 'srdensenet_x4_shrt.py: no such config file; did you mean ' in line
-    assert Path(line.split('did you mean ')[1].split()[0].rstrip('?')).samefile(
-        Path(__file__).parents[2] / 'configs/srdensenet_x4_short.py')
+    assert 'srdensenet_x4_shrt.py: no such file or recipe; did you mean srdensenet_x4_short' in line
 
 
-@pytest.mark.parametrize('kind', ['missing', 'empty', 'text', 'cut', 'bomb', 'plain bomb', 'scale',
-                                  'depth', 'nan'])
+@pytest.mark.parametrize('kind', ['missing', 'cut', 'bomb', 'scale', 'nan'])
 def test_bad_checkpoints(place, kind):
     write(place / 'HR/x.png', make_rgb())
     reason = write_checkpoint(kind, place / 'network.pth')
@@ -299,7 +286,7 @@ def test_bad_checkpoints(place, kind):
     assert 'network.pth' in line and reason in line, line
     # To go on from it is refused as well.
     line = refused('train', *arguments(place, '--resume', place / 'network.pth'))
-    assert 'network.pth' in line and (reason in line or kind in ('scale', 'depth')), line
+    assert 'network.pth' in line and (reason in line or kind == 'scale'), line
     assert not (place / 'exploded').exists()
     assert_nothing_written(place)
 
@@ -324,7 +311,7 @@ def test_settings_that_shapes_do_not_tell(place, config):
 @pytest.mark.parametrize('option, reason', [
     ('model.generator.out_channels=3', r"generator.out_channels=3: .*type='BaseEditModel'"),
     ('test_dataloader.0.dataset.data_prefix=GT',
-     "data_prefix='GT' must name a folder for each of the two, such as dict"),
+     "BasicImageDataset.*data_prefix='GT'.* cannot be built"),
     ('randomness.seed=-1', 'Seed must be between 0'),
     ('val_cfg={}', 'config.py: val_dataloader, val_cfg, and val_evaluator'),
 ])
@@ -354,17 +341,17 @@ def spoil_pair(kind, place):
     lr, gt = place / 'LR/bild 1.png', place / 'GT/bild 1.png'
     if kind == 'no folder':
         shutil.rmtree(place / 'LR')
-        return f'no folder {place}/LR'
+        return f'there is no folder {place}/LR'
     if kind == 'empty folder':
         for path in (place / 'LR').iterdir():
             path.unlink()
-        return f'{place}/LR holds no image|LR/bild 0.png: there is no such file, the pair of'
+        return f'{place}/LR holds no image'
     if kind == 'no LR':
         lr.unlink()
-        return f'{lr}: there is no such file, the pair of {gt}'
+        return f'{lr}: there is no such file, the pair of {gt}|{gt}: has no pair in {place}/LR'
     if kind == 'no GT':
         gt.unlink()
-        return f'{gt}: there is no such file, the pair of {lr}'
+        return f'{gt}: there is no such file, the pair of {lr}|{lr}: has no pair in {place}/GT'
     if kind == 'LR size':
         write(lr, make_rgb(height=12, width=16))
         return f'{lr}: 16x12 pixels is not 1/4 of its GT, {gt}: 60x48'
@@ -389,7 +376,7 @@ def spoil_pair(kind, place):
     assert kind == 'dangling link'
     lr.unlink()
     lr.symlink_to(place / 'gone.png')
-    return f'{lr}: there is no such file'
+    return f'{lr}: there is no such file|{gt}: has no pair in {place}/LR'
 
 
 KINDS = ['no folder', 'empty folder', 'no LR', 'no GT', 'LR size', 'LR turned', 'one pixel', 'cut',
@@ -557,7 +544,8 @@ def test_what_may_not_be_read():
         torch.save(SRDenseNet(**NETWORK).state_dict(), place / 'network.pth')
         write_pair(place, 'x.png')
         write(place / 'HR/x.png', make_rgb())
-        for path in (place / 'GT/x.png', place / 'HR/x.png'):
+        write(place / 'shut/closed/x.png', make_rgb())
+        for path in (place / 'GT/x.png', place / 'HR/x.png', place / 'shut/closed'):
             path.chmod(0)
         with as_nobody():
             if os.access(place / 'GT/x.png', os.R_OK, effective_ids=True):
@@ -565,19 +553,12 @@ def test_what_may_not_be_read():
             assert f'{place}/GT/x.png: cannot be read' in refused('test', *score(place))
             assert f'{place}/HR/x.png: cannot be read' in refused('train', *arguments(place))
             line = refused('prepare_dataset', place / 'HR', place / 'out')
-            assert f'{place}/HR/x.png: cannot be read' in line
+            assert f'{place}/HR/x.png: cannot be read (Permission denied' in line
+            line = refused('prepare_dataset', place / 'shut', place / 'out')
+            assert f'{place}/shut/closed: cannot be listed (Permission denied)' in line
     finally:
+        (place / 'shut/closed').chmod(0o755)
         shutil.rmtree(place)
-
-
-@pytest.mark.parametrize('folder, reason', [
-    ('missing', 'no such folder'), ('empty', 'holds no image'), ('file', 'no such folder')])
-def test_prepare_refuses_folders(tmp_path, folder, reason):
-    (tmp_path / 'empty').mkdir()
-    (tmp_path / 'file').write_text('x')
-    line = refused('prepare_dataset', tmp_path / folder, tmp_path / 'out')
-    assert f'{tmp_path}/{folder}: {reason}' in line
-    assert not (tmp_path / 'out').exists()
 
 
 def test_prepare_names_every_bad_image(tmp_path):
@@ -592,6 +573,56 @@ def test_prepare_names_every_bad_image(tmp_path):
         assert len([line for line in lines if str(path) in line and reason in line]) >= 1
     made = {path.stem for path in (tmp_path / 'out/LRbicx4').iterdir()}
     assert made == {path.stem for path in good}
+
+
+@pytest.mark.parametrize('tool, arguments, said', [
+    ('infer', 'no.png --checkpoint network.pth --out out', 'no.png: cannot be read (No such file'),
+    ('infer', 'LR --checkpoint no.pth --out out', 'no.pth: cannot be read (No such file'),
+    ('infer', 'LR --checkpoint network.pth --out config.py', '--out: config.py: cannot be made'),
+    ('infer', 'LR --checkpoint network.pth --out out --tile -1', 'tile=-1: give a number'),
+    ('infer', 'LR --checkpoint network.pth --out out --device nope', 'device=nope: cannot be used'),
+    ('infer', 'LR --checkpoint network.pth --out out --device meta', 'device=meta: cannot be used'),
+    ('infer', 'LR --checkpoint network.pth --out out --backend onnxruntime --dtype bf16',
+     "backend=onnxruntime, dtype='bf16': choose one of fp32"),
+    ('infer', 'LR --checkpoint network.pth --out out --config no.py', 'no.py: no such file or'),
+    ('infer', 'LR --checkpoint network.pth --out out --config empty.py',
+     'empty.py: its model.generator cannot be built (KeyError'),
+    ('export_onnx', 'no.pth net.onnx', 'no.pth: cannot be read'),
+    ('export_onnx', 'network.pth net.bin', 'net.bin: name the file with .onnx'),
+    ('export_onnx', 'network.pth net.onnx --dtype int8', 'needs HR images'),
+    ('export_onnx', 'network.pth network.pth/net.onnx', 'net.onnx: cannot be written'),
+    ('convert_checkpoint', 'config.py c.pth', 'config.py: is not a checkpoint but text'),
+    ('convert_checkpoint', 'network.pth network.pth', 'network.pth: is the source'),
+    ('convert_checkpoint', 'network.pth net.onnx', "'.onnx': name the checkpoint with"),
+    ('publish_checkpoint', 'network.pth config.py', 'cannot be written'),
+    ('prepare_dataset', 'no set', 'no: no such folder'),
+    ('prepare_dataset', 'GT config.py', 'png: cannot be written (Not a directory)'),
+    ('prepare_dataset', 'GT set --scales 0', 'scale 0 is not supported'),
+    ('make_teacher_targets', 'network.pth --data GT --out out --scale 2', 'by 4, not by 2'),
+    ('benchmark', 'no.py --out out', 'no.py: no such file or recipe'),
+    ('benchmark', 'no::x.py --out out', "no::x.py: the package 'no' is not installed"),
+    ('benchmark', 'mmagic::x.py --out out', 'mmagic ships no such config'),
+    ('benchmark', 'config.py= --out out', 'no checkpoint after "="'),
+    ('benchmark', 'config.py=no.pth --out out', 'no.pth: there is no such checkpoint'),
+    ('benchmark', 'empty.py --out out', 'empty.py: its model with a network "generator" cannot'),
+    ('benchmark', 'config.py --out out --runs 0', '--runs 0'),
+    ('benchmark', 'config.py --out out --size 0', '--size 0'),
+    ('benchmark', 'config.py --out out --threads -1', '--threads -1'),
+    ('benchmark', 'config.py --out out --device gpu', 'device=gpu: cannot be used'),
+    ('benchmark', 'config.py --out out --data no', 'no: has no folder GTmod12; prepare it with'),
+    ('benchmark', 'config.py --out out --backends tpu', 'choose from torch, torch:bf16'),
+    ('benchmark', 'config.py --out out --backends onnxruntime --device meta', 'meta'),
+    ('benchmark', 'config.py --out network.pth', '--out: network.pth: cannot be made'),
+    ('benchmark', 'config.py --out network.pth/x', '--out: network.pth/x: cannot be made')])
+def test_every_tool_says_it_in_one_line(place, monkeypatch, tool, arguments, said):
+    monkeypatch.chdir(place)
+    Path('empty.py').write_text('')
+    before = {path: path.is_file() and path.read_bytes() for path in place.rglob('*')}
+    line = refused(tool, *arguments.split())
+    assert said in line, line
+    after = {path: path.is_file() and path.read_bytes() for path in place.rglob('*')}
+    after.pop(place / 'out', None)  # an empty folder at most
+    assert after == before
 
 
 # Runs tools in one process, to import all they need once.

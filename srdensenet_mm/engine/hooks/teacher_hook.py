@@ -7,6 +7,7 @@ from torch import Tensor
 
 from srdensenet_mm.checkpoints.fitting import check_fit
 from srdensenet_mm.checkpoints.reading import read_checkpoint
+from srdensenet_mm.datasets.transforms import check_shares
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.models.channels import channels_of
 from srdensenet_mm.models.colour import upscale_through_luma
@@ -34,18 +35,16 @@ class TeacherHook(Hook):
         dtype (str): ``'fp32'``, or ``'bf16'``, which halves the time on a GPU.
 
     Raises:
-        UserError: An argument has an unsupported value. When training begins:
-            the network cannot be built, or has another scale than the student.
+        ValueError: ``share`` is out of range.
+        UserError: When training begins: the network cannot be built, or has
+            another scale than the student.
     """
 
     priority = 'VERY_HIGH'
 
     def __init__(self, network: dict, share: float, checkpoint: str | None = None,
                  dtype: str = 'fp32'):
-        if not 0 < share <= 1:
-            raise UserError(f'TeacherHook: share={share} must be above 0 and at most 1')
-        if dtype not in ('fp32', 'bf16'):
-            raise UserError(f"TeacherHook: dtype={dtype!r}: choose 'fp32' or 'bf16'")
+        check_shares([share])
         self.network_cfg, self.share = network, share
         self.checkpoint, self.dtype = checkpoint, dtype
 

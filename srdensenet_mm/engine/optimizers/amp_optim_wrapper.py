@@ -74,7 +74,6 @@ class AutocastOptimWrapper(AmpOptimWrapper):
 
     Raises:
         UserError: ``dtype`` is unknown or not possible on this device.
-        TypeError: ``loss_scale`` is of another type.
     """
 
     def __init__(self,
@@ -92,7 +91,8 @@ class AutocastOptimWrapper(AmpOptimWrapper):
         self.loss_scaler = torch.amp.GradScaler(
             device_type,
             enabled=self.cast_dtype is torch.float16,
-            **_scaler_arguments(loss_scale))
+            **({} if loss_scale == 'dynamic' else dict(init_scale=loss_scale)
+               if isinstance(loss_scale, float) else loss_scale))
         self._announce(dtype)
 
     def _announce(self, asked: str) -> None:
@@ -126,17 +126,6 @@ class AutocastOptimWrapper(AmpOptimWrapper):
         if not state_dict.get('loss_scaler') or not self.loss_scaler.is_enabled():
             state_dict.pop('loss_scaler', None)
         super().load_state_dict(state_dict)
-
-
-def _scaler_arguments(loss_scale) -> dict:
-    if loss_scale == 'dynamic':
-        return {}
-    if isinstance(loss_scale, float):
-        return dict(init_scale=loss_scale)
-    if isinstance(loss_scale, dict):
-        return dict(loss_scale)
-    raise TypeError(f"optim_wrapper.loss_scale={loss_scale!r} is not supported: give 'dynamic', a "
-                    'float or a dict')
 
 
 def enable_amp(cfg, dtype: str = 'auto') -> None:

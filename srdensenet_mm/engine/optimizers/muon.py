@@ -58,13 +58,8 @@ class MuonWithAdam(Optimizer):
                  weight_decay: float = 0.,
                  ns_steps: int = 5,
                  bias_lr_mult: float = 1.):
-        for name, value in dict(
-                lr=lr, eps=eps, weight_decay=weight_decay, bias_lr_mult=bias_lr_mult).items():
-            if not value >= 0:
-                raise ValueError(f'{name}={value} must not be negative')
-        for name, value in dict(momentum=momentum, beta1=betas[0], beta2=betas[1]).items():
-            if not 0 <= value < 1:
-                raise ValueError(f'{name}={value} must be at least 0 and less than 1')
+        for averages in (betas, (momentum, 0.)):  # Adam refuses values out of range
+            torch.optim.Adam([torch.zeros(1)], lr * bias_lr_mult, averages, eps, weight_decay)
         if not 1 <= ns_steps <= 6:
             raise ValueError(f'ns_steps={ns_steps} must be 1 to 6: with more, rounding errors '
                              'grow in directions without a gradient')

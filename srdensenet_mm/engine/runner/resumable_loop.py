@@ -62,13 +62,10 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         """Train up to ``max_iters``.
 
         Raises:
-            UserError: ``val_interval`` is not at least 1, or gradients are
-                accumulated and it, or the interval of checkpoints, is no
-                multiple of ``accumulative_counts``.
+            UserError: Gradients are accumulated, and ``val_interval`` or the
+                interval of checkpoints is no multiple of
+                ``accumulative_counts``.
         """
-        if self.runner.val_loop is not None and self.val_interval < 1:
-            raise UserError(f'train_cfg.val_interval={self.val_interval}: give at least 1; without '
-                            'validation, set val_dataloader, val_cfg and val_evaluator to None')
         self._check_accumulation()
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
@@ -127,8 +124,10 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
 
     def _validate_when_due(self) -> None:
         self._decide_current_val_interval()
-        if (self.runner.val_loop is not None and self._iter >= self.val_begin
-                and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)):
+        # An interval of 0 means the end of training alone.
+        due = self._iter == self._max_iters or (
+            self.val_interval > 0 and self._iter % self.val_interval == 0)
+        if self.runner.val_loop is not None and self._iter >= self.val_begin and due:
             self.runner.val_loop.run()
 
 
