@@ -2,8 +2,8 @@
 
     python tools/train.py configs/srdensenet_x4_photo.py
 
-It starts from the published x4 weights, whose LR is clean. docs/training_data.md lists the images,
-docs/photographs.md what it brings and costs.
+It begins with the published x4 weights, which learned from clean LR. docs/training_data.md lists
+the images. docs/photographs.md says what it brings and costs, and how its weights are published.
 """
 _base_ = [
     '_base_/runtime.py',

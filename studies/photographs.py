@@ -3,10 +3,12 @@
 
     python studies/photographs.py                    # the published weights, Set5 and Set14
     python studies/photographs.py mine=CHECKPOINT --data data/Set5 --jpeg 30 --noise 20
+    python studies/photographs.py --data data/Set5 --jpeg 60 --noise --figure docs/photographs.png
 
 It prints a Markdown table: PSNR in dB on Y for bicubic and each of the weights. The LR images are
 those of the test set. JPEG stores colours at half the size (4:2:0), as cameras do. Noise is
-Gaussian, of the given deviation in levels, in all channels, the same at each run.
+Gaussian, of the given deviation in levels, in all channels, the same at each run. The figure shows
+Set5's butterfly, of the lowest quality.
 """
 import argparse
 import sys
@@ -19,8 +21,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from srdensenet_mm.benchmark.scoring import DataSet, Scorer  # noqa: E402
+from srdensenet_mm.benchmark.scoring import (  # noqa: E402
+    DataSet,
+    Score,
+    Scorer,
+    mean_metrics,
+)
 from srdensenet_mm.checkpoints import find_weights  # noqa: E402
+from srdensenet_mm.demo import draw_figure  # noqa: E402
 from srdensenet_mm.errors import run_tool  # noqa: E402
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic_upscale  # noqa: E402
 from srdensenet_mm.inference import Upscaler  # noqa: E402
@@ -40,6 +48,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
                         metavar='QUALITY', help='(default: 95 80 60 40)')
     parser.add_argument('--noise', type=float, nargs='*', default=[5, 10],
                         metavar='LEVELS', help='(default: 5 10)')
+    parser.add_argument('--figure', metavar='PNG', help='draw a detail, too')
     return parser.parse_args(arguments)
 
 
@@ -68,18 +77,18 @@ def degradations(qualities: list[int], levels: list[float]) -> dict[str, Degrada
 
 
 def score(degrade: Degradation, data: DataSet, scale: int,
-          upscalers: dict[str, Upscaler]) -> dict[str, float]:
-    """Name, ``'bicubic'`` among them -> PSNR on Y, the mean over a test set, dB."""
+          upscalers: dict[str, Upscaler]) -> dict[str, dict[str, Score]]:
+    """Name, ``'bicubic'`` among them -> image -> its score."""
     scorer = Scorer(scale)
-    found = {name: [] for name in ('bicubic', *upscalers)}
-    for _, pair in data:
+    found = {name: {} for name in ('bicubic', *upscalers)}
+    for image, pair in data:
         low = degrade(pair['inputs'].permute(1, 2, 0).numpy()[..., ::-1].copy())
         results = {'bicubic': matlab_bicubic_upscale(low, scale),
                    **{name: upscale(low) for name, upscale in upscalers.items()}}
         for name, result in results.items():
             rgb = np.ascontiguousarray(result[..., ::-1])
-            found[name].append(scorer.score_image(pair, rgb).metrics['PSNR-Y'])
-    return {name: float(np.mean(values)) for name, values in found.items()}
+            found[name][image] = scorer.score_image(pair, rgb)
+    return found
 
 
 def main() -> None:
@@ -94,7 +103,12 @@ def main() -> None:
     for title, degrade in degradations(args.jpeg, args.noise).items():
         scores = [score(degrade, data, args.scale, upscalers) for data in sets]
         print(f'| {title} | ' + ' | '.join(
-            f'{found[name]:.2f}' for found in scores for name in names) + ' |', flush=True)
+            f'{mean_metrics([*found[name].values()])["PSNR-Y"]:.2f}'
+            for found in scores for name in names) + ' |', flush=True)
+    if args.figure:
+        degrade = degradations([min(args.jpeg)], [])[f'JPEG {min(args.jpeg)}']
+        draw_figure(args.figure, args.data[0], score(degrade, sets[0], args.scale, upscalers),
+                    args.scale)
 
 
 if __name__ == '__main__':
