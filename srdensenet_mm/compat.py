@@ -12,8 +12,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from importlib import metadata
 
 from .config.type_name import type_name
@@ -60,10 +60,10 @@ def check_environment() -> None:
     """Check the installed packages, with one clear line where MMagic would fail late.
 
     Raises:
-        BrokenEnvironment: A package is missing, too old or too new, or mmcv
-            cannot be imported. The message names the remedy.
+        BrokenEnvironment: A package is missing, too old or too new. The message
+            names the remedy.
     """
-    from mmengine.utils import digit_version
+    from packaging.version import Version
     for package, (lowest, first_bad) in REQUIRED.items():
         found = _installed_version(package)
         if found is None and package == 'mmcv':
@@ -71,19 +71,112 @@ def check_environment() -> None:
         if found is None:
             raise BrokenEnvironment(
                 f'srdensenet_mm needs {package}, not installed here: {_remedy(package)}')
-        if not digit_version(lowest) <= digit_version(found) < digit_version(first_bad):
+        if not Version(lowest) <= Version(found) < Version(first_bad):
             raise BrokenEnvironment(
                 f'srdensenet_mm needs {package} from {lowest} on and below {first_bad}, '
                 f'but {found} is installed: {_remedy(package)}')
-    try:
-        importlib.import_module('mmcv')
-    except ImportError as error:
-        raise BrokenEnvironment(
-            f'mmcv cannot be imported: {error}{_libgl_help(error)} ({_INSTALL_HELP})') from error
 
 
-def stand_in_for_mmcv_ops() -> None:
-    """Let MMagic's models be imported where mmcv's compiled ops are missing.
+def work_around_imports() -> None:
+    """Apply the workarounds that belong to a package when it is imported, by whomever.
+
+    To import these packages here would take seconds, for ``--help`` too.
+    """
+    around = {
+        'cv2': _named_where_broken('cv2'),
+        'mmcv': _named_where_broken('mmcv'),
+        # allow_runner_checkpoints needs both. MMEngine imports torch.
+        'torch': _followed_by(lambda: importlib.import_module('mmengine')),
+        'mmengine': _followed_by(allow_runner_checkpoints),
+        'mmagic.registry': _followed_by(register_on_demand),
+    }
+    sys.meta_path.insert(0, _AroundImports(around))
+    sys.meta_path.insert(0, _StandInFinder())
+    for name, step in around.items():
+        if name in sys.modules:
+            with step():
+                pass
+
+
+class _AroundImports(importlib.abc.MetaPathFinder):
+    """Runs modules inside context managers when they are imported."""
+
+    def __init__(self, around: dict[str, Callable[[], AbstractContextManager]]):
+        self.around = around
+
+    def find_spec(self, name: str, path=None, target=None):
+        if name not in self.around:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                self._wrap(spec.loader, name)
+                return spec
+        return None
+
+    def _wrap(self, loader: importlib.abc.Loader, wrapped: str) -> None:
+        exec_module = loader.exec_module
+
+        def exec_inside(module) -> None:
+            if module.__name__ != wrapped:  # some loaders load several
+                return exec_module(module)
+            with self.around[wrapped]():
+                return exec_module(module)
+
+        loader.exec_module = exec_inside
+
+
+def _followed_by(function: Callable[[], None]) -> Callable[[], AbstractContextManager]:
+    @contextmanager
+    def follow() -> Iterator[None]:
+        yield
+        function()
+
+    return follow
+
+
+def _named_where_broken(package: str) -> Callable[[], AbstractContextManager]:
+    @contextmanager
+    def name_it() -> Iterator[None]:
+        try:
+            yield
+        except ImportError as error:
+            raise BrokenEnvironment(f'{package} cannot be imported: {error}{_libgl_help(error)} '
+                                    f'({_INSTALL_HELP})') from error
+
+    return name_it
+
+
+def leave_out_optimizers() -> None:
+    """Keep MMEngine from importing two optimizers, in a process that never trains.
+
+    Concerns mmengine 0.10: ``mmengine.model`` imports all optimizers that it
+    registers. Adafactor is in transformers, and ZeroRedundancyOptimizer in
+    torch's package of distributed optimizers, which compiles them. Both take as
+    long as upscaling a small image. MMEngine does without what cannot be
+    imported. Other imports of these packages are not changed.
+    """
+    for finder in sys.meta_path:
+        if isinstance(finder, _AroundImports):
+            finder.around['mmengine.optim'] = _without('transformers', 'torch.distributed.optim')
+
+
+def _without(*names: str) -> Callable[[], AbstractContextManager]:
+    @contextmanager
+    def hide() -> Iterator[None]:
+        hidden = [name for name in names if name not in sys.modules]
+        sys.modules.update(dict.fromkeys(hidden))
+        try:
+            yield
+        finally:
+            for name in hidden:
+                del sys.modules[name]
+
+    return hide
+
+
+class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Lets MMagic's models be imported where mmcv's compiled ops are missing.
 
     Concerns mmagic 1.2 with mmcv-lite 2.x, which has no ops, and with an mmcv
     2.x that was built without torch or for another one (mmagic's issue 2110).
@@ -92,21 +185,19 @@ def stand_in_for_mmcv_ops() -> None:
     :class:`BrokenEnvironment` with the way out. Where the ops can be imported,
     nothing changes.
     """
-    import torch  # noqa: F401  mmcv._ext needs its libraries loaded
-    try:
-        importlib.import_module('mmcv._ext')
-    except ImportError as error:
-        sys.meta_path.insert(0, _StandInFinder(str(error)))
 
-
-class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Makes ``mmcv.ops``, and all names imported from it."""
-
-    def __init__(self, reason: str):
-        self.reason = reason
+    @functools.cached_property
+    def reason(self) -> str:
+        """Why mmcv's ops cannot be imported; empty where they can."""
+        import torch  # noqa: F401  mmcv._ext needs its libraries loaded
+        try:
+            importlib.import_module('mmcv._ext')
+        except ImportError as error:
+            return str(error)
+        return ''
 
     def find_spec(self, name: str, path=None, target=None):
-        if name != 'mmcv.ops' and not name.startswith('mmcv.ops.'):
+        if name != 'mmcv.ops' and not name.startswith('mmcv.ops.') or not self.reason:
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 

@@ -2,7 +2,7 @@
 """Convert SRDenseNet weights of another implementation into this project's form."""
 import argparse
 
-from srdensenet_mm.checkpoints import convert_checkpoint
+from srdensenet_mm.compat import leave_out_optimizers
 from srdensenet_mm.errors import run_tool
 
 
@@ -17,6 +17,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    leave_out_optimizers()
+    from srdensenet_mm.checkpoints import convert_checkpoint
     result = convert_checkpoint(args.source, args.target)
     network = result.meta['network']
     print(f'{args.source}: {result.layout}')

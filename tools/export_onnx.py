@@ -2,6 +2,7 @@
 """Export a checkpoint to ONNX, for images of any size, and check it."""
 import argparse
 
+from srdensenet_mm.compat import leave_out_optimizers
 from srdensenet_mm.errors import run_tool
 
 
@@ -26,6 +27,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    leave_out_optimizers()
     from srdensenet_mm.export.exporting import export_checkpoint
     report = export_checkpoint(
         args.checkpoint, args.target, colour=args.colour, dtype=args.dtype, opset=args.opset,

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from srdensenet_mm.compat import leave_out_optimizers
 from srdensenet_mm.errors import run_tool
 
 
@@ -50,6 +51,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
+    leave_out_optimizers()
     from srdensenet_mm.checkpoints.published import find_weights
     from srdensenet_mm.inference.folder import Summary, find_jobs, prepare_output, upscale_files
     from srdensenet_mm.inference.upscaler import Upscaler

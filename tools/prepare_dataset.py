@@ -42,7 +42,6 @@ Then train with --cfg-options train_dataloader.dataset.data_root=data/DIV2K_x8
 import argparse
 import sys
 
-from srdensenet_mm.datasets.prepare import failure_lines, prepare_dataset
 from srdensenet_mm.errors import run_tool
 
 
@@ -61,6 +60,7 @@ def parse_args():
 
 def main():
     args = parse_args()
+    from srdensenet_mm.datasets.prepare import failure_lines, prepare_dataset
     report = prepare_dataset(args.hr_folder, args.out_folder, args.scales, args.overwrite,
                              args.workers, progress=True)
     print(f'{args.out_folder}: {len(report.written)} images written, '

@@ -2,7 +2,7 @@
 """Make a file for others from a training's checkpoint."""
 import argparse
 
-from srdensenet_mm.checkpoints import publish_checkpoint
+from srdensenet_mm.compat import leave_out_optimizers
 from srdensenet_mm.errors import run_tool
 
 
@@ -25,6 +25,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    leave_out_optimizers()
+    from srdensenet_mm.checkpoints import publish_checkpoint
     result = publish_checkpoint(args.source, args.out_folder, args.name,
                                 '.safetensors' if args.safetensors else '.pth',
                                 base=args.base, base_share=args.base_share or 0)

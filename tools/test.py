@@ -4,7 +4,6 @@ import argparse
 import os
 
 from srdensenet_mm.config.cfg_options import CfgOptions
-from srdensenet_mm.engine.running import check_scores_file, load_config, save_scores, test
 from srdensenet_mm.errors import run_tool
 
 
@@ -38,6 +37,7 @@ def parse_args():
 
 def main():
     args = parse_args()
+    from srdensenet_mm.engine.running import check_scores_file, load_config, save_scores, test
     if args.out:
         check_scores_file(args.out)
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)

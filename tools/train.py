@@ -4,7 +4,6 @@ import argparse
 import os
 
 from srdensenet_mm.config.cfg_options import CfgOptions
-from srdensenet_mm.engine.running import load_config, train
 from srdensenet_mm.errors import run_tool
 from srdensenet_mm.files import path_from_here
 
@@ -45,6 +44,7 @@ def parse_args():
 
 def main():
     args = parse_args()
+    from srdensenet_mm.engine.running import load_config, train
     cfg = load_config(args.config, args.work_dir, args.cfg_options, args.launcher)
     train(cfg, resume=args.resume, amp=args.amp, auto_scale_lr=args.auto_scale_lr,
           verbose=args.verbose)

@@ -1,14 +1,13 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import argparse
 import ast
 import re
-
-from mmengine.config import DictAction
 
 # Replaces blanks in a value, because MMEngine removes blanks.
 _BLANK = '\0'
 
 
-class CfgOptions(DictAction):
+class CfgOptions(argparse.Action):
     """Reads ``--cfg-options KEY=VALUE ...`` as MMEngine does, but keeps paths unchanged.
 
     Python lists, tuples, dicts and quoted strings are read as such:
@@ -44,13 +43,15 @@ class CfgOptions(DictAction):
             else:
                 if isinstance(read, (list, tuple, dict, str)):
                     return read
-        return self._with_blanks(self._parse_iterable(value.replace(' ', _BLANK)))
+        from mmengine.config import DictAction  # not at the top: --help does not need it
+        return self._with_blanks(DictAction._parse_iterable(value.replace(' ', _BLANK)))
 
     def _with_blanks(self, read):
         if isinstance(read, (list, tuple)):
             return type(read)(map(self._with_blanks, read))
         if isinstance(read, str):
-            return self._parse_int_float_bool(read.replace(_BLANK, ' ').strip())
+            from mmengine.config import DictAction
+            return DictAction._parse_int_float_bool(read.replace(_BLANK, ' ').strip())
         return read
 
 

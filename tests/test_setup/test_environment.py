@@ -1,6 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Importing the package in an environment that is not as it should be."""
-import importlib
 import os
 import subprocess
 import sys
@@ -128,21 +127,62 @@ def test_nothing_stands_in_where_the_ops_are():
 import sys, types
 import mmcv
 sys.modules['mmcv._ext'] = types.ModuleType('mmcv._ext')
+import srdensenet_mm
 from srdensenet_mm import compat
-assert not [one for one in sys.meta_path if type(one).__module__ == compat.__name__]
+for finder in sys.meta_path:
+    if type(finder).__module__ == compat.__name__:
+        assert finder.find_spec('mmcv.ops', mmcv.__path__) is None
 """)
 
 
-def test_opencv_without_libgl(monkeypatch):
-    real = importlib.import_module
+@pytest.mark.parametrize('package', ['cv2', 'mmcv'])
+def test_opencv_without_libgl(package, tmp_path):
+    broken = tmp_path / package / '__init__.py'
+    broken.parent.mkdir()
+    broken.write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get('PYTHONPATH'))))
+    said = run_code("""
+import srdensenet_mm
+from srdensenet_mm.errors import UserError
+for _ in range(2):
+    try:
+        import srdensenet_mm.inference
+    except UserError as error:
+        print(error)
+""", PYTHONPATH=path).splitlines()
+    assert len(said) == 2
+    for line in said:
+        assert line.startswith(f'{package} cannot be imported: libGL.so.1')
+        assert 'opencv-python-headless==' in line
 
-    def import_module(name, *args):
-        if name == 'mmcv':
-            raise ImportError('libGL.so.1: cannot open shared object file')
-        return real(name, *args)
 
-    monkeypatch.setattr(compat.importlib, 'import_module', import_module)
-    assert 'opencv-python-headless==' in message_of(monkeypatch)
+@pytest.mark.parametrize('first', ['torch', 'mmengine', 'mmcv', 'mmagic', 'srdensenet_mm.models'])
+def test_workarounds_are_there_whatever_is_imported_first(first, tmp_path):
+    # Another program may look for a package before it is imported.
+    said = run_code(f"""
+import importlib, importlib.util, sys
+import srdensenet_mm
+assert 'torch' not in sys.modules
+importlib.util.find_spec({first!r}.partition('.')[0])
+importlib.import_module({first!r})
+import torch
+allowed = torch.serialization.get_safe_globals()
+print(any(getattr(one, '__name__', '') == 'HistoryBuffer' for one in allowed))
+from mmagic.registry import HOOKS, MODELS
+print(MODELS.get('SRDenseNet').__module__, HOOKS.get('SaveOnSignalHook').__module__)
+""")
+    assert said.split() == ['True', 'srdensenet_mm.models.srdensenet',
+                            'srdensenet_mm.engine.hooks.save_on_signal_hook']
+
+
+def test_workarounds_are_there_where_all_was_imported_before():
+    run_code("""
+import torch, mmagic.registry
+import srdensenet_mm
+allowed = torch.serialization.get_safe_globals()
+assert any(getattr(one, '__name__', '') == 'HistoryBuffer' for one in allowed)
+assert mmagic.registry.MODELS.get('SRDenseNet')
+""")
 
 
 def test_a_config_gets_to_see_the_reason(tmp_path):
