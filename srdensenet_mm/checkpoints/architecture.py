@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..models import SRDenseNet
 from ..models.base import MODELS
@@ -176,7 +177,7 @@ def build_network(config: Mapping[str, Any],
     with torch.random.fork_rng(devices=[]):
         try:
             # Shapes first, without memory for weights that do not fit the file.
-            with torch.device('meta'):
+            with torch.device('meta'), _NoInitialization():
                 compare_weights(cls(**arguments).state_dict(), weights, layout)
             network = cls(**arguments)
         except Mismatch:
@@ -189,6 +190,19 @@ def build_network(config: Mapping[str, Any],
         network.upscale_factor = config['upscale_factor']
     # The process's default type may be another.
     return network.float().eval()
+
+
+class _NoInitialization(TorchFunctionMode):
+    """Leaves out initial values, which mean nothing on the device ``'meta'``.
+
+    torch computes shapes for these functions in Python, for which it imports
+    its compiler and sympy. That takes a second.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, '__module__', None) == 'torch.nn.init':
+            return args[0] if args else kwargs['tensor']
+        return func(*args, **(kwargs or {}))
 
 
 def colour_of(config: Mapping[str, Any], given: str | None) -> str:

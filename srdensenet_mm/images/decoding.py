@@ -27,6 +27,8 @@ from .colour_meaning import Meaning, meaning_of
 _FORMATS = ('PNG', 'JPEG', 'GIF', 'WEBP', 'AVIF', 'HEIF', 'TIFF', 'BMP', 'DIB', 'JPEG2000',
             'PPM', 'SUN', 'TGA', 'PSD', 'ICO', 'CUR', 'ICNS', 'PCX', 'SGI', 'QOI', 'DDS', 'XBM',
             'XPM')
+# The first of these are most images. Pillow has them at hand, and takes long to load all others.
+_AT_HAND = 3
 # OpenCV decodes all kinds of these correctly, or this module corrects its result.
 _BY_OPENCV = ('PNG', 'JPEG', 'MPO', 'WEBP', 'JPEG2000', 'PPM')
 # Formats that Pillow checks for damage first: OpenCV would write its own lines to stderr.
@@ -171,9 +173,12 @@ if hasattr(os, 'register_at_fork'):
 
 
 def _open(source: str | Path | BinaryIO) -> Image.Image:
-    Image.init()
-    # Older versions lack some, and HEIF is registered by a package of its own.
-    return Image.open(source, formats=[name for name in _FORMATS if name in Image.OPEN])
+    try:
+        return Image.open(source, formats=_FORMATS[:_AT_HAND])
+    except UnidentifiedImageError:
+        Image.init()
+        # Older versions lack some, and HEIF is registered by a package of its own.
+        return Image.open(source, formats=[name for name in _FORMATS if name in Image.OPEN])
 
 
 def _identify(data: bytes) -> Image.Image:

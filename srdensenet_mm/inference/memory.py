@@ -89,20 +89,27 @@ class TileMemory:
         # Pixels of a tile, and the bytes that it took.
         self._trials: list[tuple[int, int]] = []
 
-    def per_pixel(self, limit: float = math.inf) -> float:
+    def per_pixel(self, limit: float = math.inf, wanted: int | None = None) -> float:
         """Bytes for each LR pixel of a tile, by the largest trial so far.
 
         Args:
             limit (float): Bytes that a trial may take, as expected from the
                 smaller ones. Another call may allow more, and try larger tiles.
+            wanted (int, optional): LR pixels of the largest tile that is of
+                use. Where it keeps to ``limit``, no larger trial is needed.
         """
         with self._lock:
             for side in _TRIALS[len(self._trials):]:
                 if self._trials and self._expected(side**2) > limit:
                     break
+                if self._trials and wanted is not None and self._bound() * wanted <= limit:
+                    break
                 inputs = torch.zeros(1, self._channels, side, side)
                 self._trials.append((side**2, peak_bytes(self._function, inputs)))
-            pixels, found = self._trials[-1]
+            return self._bound()
+
+    def _bound(self) -> float:
+        pixels, found = self._trials[-1]
         return self._margin * found / pixels
 
     def _expected(self, pixels: int) -> float:

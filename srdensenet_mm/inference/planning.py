@@ -156,7 +156,7 @@ class Planner:
             share = 0 if self._backend == 'torch' else int(free * _ENGINE_SHARE)
             budget = min(budget, max(_DEFAULT_LIMIT, share))
         room = budget - memory.OVERHEAD
-        return int(room / self.tile_memory.per_pixel(room))
+        return int(room / self.tile_memory.per_pixel(room, pixels))
 
     def _cheapest(self, height: int, width: int, out_bytes: int, limit: int) -> Grid:
         if limit >= height * width:

@@ -30,6 +30,8 @@ def he_normal(*modules: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:
         *modules (nn.Conv2d | nn.ConvTranspose2d | nn.Linear): Changed in place.
     """
     for module in modules:
+        if module.weight.is_meta:  # has no values
+            continue
         if isinstance(module, nn.ConvTranspose2d):
             # An output of a deconvolution depends on kernel / stride inputs on each axis.
             # PyTorch's own fan-in ignores the stride.
@@ -59,7 +61,8 @@ def carry_image(convs: Sequence[nn.Conv2d], deconvs: Sequence[nn.ConvTranspose2d
         conv_last (nn.Conv2d): Makes the output, 3x3.
     """
     channels = convs[0].in_channels
-    if min(layer.out_channels for layer in (*convs, *deconvs)) < channels:
+    if conv_last.weight.is_meta or (
+            min(layer.out_channels for layer in (*convs, *deconvs)) < channels):
         return
     for conv in convs:
         _carry(conv.weight, _centre(conv.kernel_size[0]), channels)

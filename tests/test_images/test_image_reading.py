@@ -142,6 +142,7 @@ def test_what_was_fetched_in_an_images_place_is_named(tmp_path, content, words):
 def test_what_is_passed_over_is_logged(tmp_path, monkeypatch):
     monkeypatch.setattr('srdensenet_mm.images.folders._reads_heif', lambda: False)
     said = []
+    monkeypatch.setattr('srdensenet_mm.images.folders._reads_heif', lambda: False)
     monkeypatch.setattr('srdensenet_mm.images.reading.print_log',
                         lambda line, logger, level: said.append((line, level)))
     fill_folder(tmp_path)

@@ -65,6 +65,20 @@ def test_a_trial_keeps_to_the_limit(limit, sides):
     assert tried == sides
 
 
+@pytest.mark.parametrize('wanted, sides', [
+    (2000, [24]), (3000, [24, 48]), (10000, [24, 48, 96]), (None, [24, 48, 96])])
+def test_no_trial_is_larger_than_the_answer_needs(wanted, sides):
+    tried = []
+
+    def with_something_fixed(x):
+        tried.append(x.size(-1))
+        return x + torch.zeros(10**6).sum()
+
+    # 4 MB in all: for 2000 pixels, even the smallest trial's 7 KB for each are few enough.
+    memory.TileMemory(with_something_fixed, 1).per_pixel(16.1e6, wanted)
+    assert tried == sides
+
+
 def test_what_is_the_same_for_all_tiles_does_not_count_for_each_pixel():
     tried = []
 
