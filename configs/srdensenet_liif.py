@@ -1,7 +1,8 @@
 r"""SRDenseNet as the encoder of LIIF: one network for all upscale factors, trained at x1 to x4.
 
     python tools/train.py configs/srdensenet_liif.py
-    python tools/infer.py photo.png --checkpoint CHECKPOINT --scale 2.7 --out upscaled
+    python tools/infer.py photo.png --checkpoint work_dirs/srdensenet_liif/iter_2800.pth \
+        --scale 2.7 --out upscaled
 
 The images are those of srdensenet_x4.py; docs/arbitrary_scale.md says more. The test sets need x6:
 python tools/prepare_dataset.py Set5/HR data/Set5 --scales 2 3 4 6

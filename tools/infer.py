@@ -19,9 +19,9 @@ def parse_args() -> argparse.Namespace:
         'scale (default: plain)')
     parser.add_argument('--out', required=True, metavar='FOLDER', help='where to write the PNGs')
     parser.add_argument(
-        '--scale', type=float, metavar='S', help='how many times larger the images become: 2, 3 '
-        'or 4 (default) with weights of the package, any number with those of '
-        'configs/srdensenet_liif.py')
+        '--scale', type=float, metavar='S', help='how many times larger the images become, any '
+        'number of at least 1 (default: 4 with weights of the package); weights of yours have '
+        'their own, but for those of configs/srdensenet_liif.py')
     parser.add_argument(
         '--config', help="the MMagic config of another network's checkpoint: "
         'a file, or mmagic::folder/file.py')

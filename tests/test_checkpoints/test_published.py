@@ -28,7 +28,7 @@ def test_the_largest_scale_is_the_default():
     assert find_weights() == find_weights('plain', 4)
 
 
-@pytest.mark.parametrize('name, scale', [('phot', None), ('plain', 7)])
+@pytest.mark.parametrize('name, scale', [('phot', None), ('photo', 7)])
 def test_unknown_weights_are_named_beside_those_there_are(name, scale):
     with pytest.raises(UserError, match=rf'{name}.*plain x4.*plain x2'):
         find_weights(name, scale)
