@@ -466,6 +466,9 @@ def init_distributed(cfg) -> None:
     from the launcher's environment. With a GPU, that environment is only
     checked. Without a launcher, nothing is done.
 
+    One thread for each process is set here too where nothing is said of it. The
+    Runner would set it itself, with two warnings from each process.
+
     Args:
         cfg (Config): A whole config; ``launcher`` is read, and where needed
             ``model_wrapper_cfg`` is set, in place.
@@ -481,6 +484,8 @@ def init_distributed(cfg) -> None:
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none':
         return
+    for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
+        os.environ.setdefault(name, '1')
     names = {
         'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
         'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
