@@ -21,8 +21,7 @@ lr_patch_size = 24
 train_dataloader = dict(
     batch_size=8,
     dataset=dict(
-        data_root=['data/train/T91', 'data/train/BSD400', 'data/train/ImageNet1k-256',
-                   'data/train/HQ'],
+        data_root=_base_.train_folders,
         on_bad_image='skip',
         min_size=4 * lr_patch_size,
         pipeline=[

@@ -17,8 +17,7 @@ load_from = 'checkpoints/srdensenet_x4-8c43b9a8.pth'
 train_dataloader = dict(
     batch_size=8,
     dataset=dict(
-        data_root=['data/train/T91', 'data/train/BSD400', 'data/train/ImageNet1k-256',
-                   'data/train/HQ'],
+        data_root=_base_.train_folders,
         on_bad_image='skip',
         min_size=_base_.degraded_gt_patch_size,
         pipeline=[

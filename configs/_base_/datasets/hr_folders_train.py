@@ -1,6 +1,9 @@
 # Training pairs made on the fly from folders of HR images. At x4: hr_folders_x2.py and similar
 # files change the scale.
 gt_patch_size = 96
+# For data_root, the images of the project's own recipes: docs/training_data.md.
+train_folders = ['data/train/T91', 'data/train/BSD400', 'data/train/ImageNet1k-256',
+                 'data/train/HQ']
 train_pipeline = [
     dict(type='RandomPatchPair', scale=4, gt_patch_size=gt_patch_size),
     dict(type='Flip', keys=['img', 'gt'], flip_ratio=0.5, direction='horizontal'),

@@ -23,8 +23,6 @@ param_scheduler = [
 # For custom_hooks = [_base_.ema]: over 500 steps.
 ema = dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-2)
 
-# Their training images and teachers: docs/training_data.md.
+# Their teachers: docs/training_data.md.
 batch_size = 64
-train_folders = ['data/train/T91', 'data/train/BSD400', 'data/train/ImageNet1k-256',
-                 'data/train/HQ']
 teacher_share = 0.75
