@@ -4,7 +4,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from srdensenet_mm.device import cpu_has_bf16, find_device
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.tensors import as_image, to_float
 from srdensenet_mm.images.transparency import fill_hidden
-from srdensenet_mm.models.at_points import output_size, self_ensemble_at_points, upscale_to
+from srdensenet_mm.models.at_points import UpscaledBy, output_size, self_ensemble_at_points
 from srdensenet_mm.models.fused import computing
 from srdensenet_mm.models.self_ensemble import self_ensemble
 
@@ -256,7 +255,7 @@ class Upscaler:
             average = self_ensemble if self._model.scale else self_ensemble_at_points
             forward, counted = average(forward), average(counted)
         if self._model.scale is None:
-            counted = partial(_upscaled, counted, self.scale)
+            counted = UpscaledBy(counted, self.scale)
         return forward, memory.TileMemory(counted, self._model.channels, margin)
 
 
@@ -268,10 +267,6 @@ def _graph_form(network: nn.Module) -> Callable[[Tensor], Tensor]:
             return network(inputs)
 
     return forward
-
-
-def _upscaled(function: Callable[..., Tensor], scale: float, inputs: Tensor) -> Tensor:
-    return upscale_to(function, inputs, output_size(*inputs.shape[-2:], scale))
 
 
 def _strips(row: Span, col: Span, scale: float):

@@ -88,12 +88,12 @@ class UpscaledBy(nn.Module):
     """A network that computes values at points, as one with a fixed scale.
 
     Args:
-        function (nn.Module): An :class:`AtPoints`, or another module with its
+        function (Callable): An :class:`AtPoints`, or another function with its
             arguments.
         scale (float): The scale.
     """
 
-    def __init__(self, function: nn.Module, scale: float):
+    def __init__(self, function: Callable[..., Tensor], scale: float):
         super().__init__()
         self.function = function
         self.scale = scale
