@@ -105,10 +105,8 @@ def main() -> None:
         print(f'| {title} | ' + ' | '.join(
             f'{mean_metrics([*found[name].values()])["PSNR-Y"]:.2f}'
             for found in scores for name in names) + ' |', flush=True)
-    if args.figure:
-        degrade = degradations([min(args.jpeg)], [])[f'JPEG {min(args.jpeg)}']
-        draw_figure(args.figure, args.data[0], score(degrade, sets[0], args.scale, upscalers),
-                    args.scale)
+        if args.figure and title == f'JPEG {min(args.jpeg)}':
+            draw_figure(args.figure, args.data[0], scores[0], args.scale)
 
 
 if __name__ == '__main__':
