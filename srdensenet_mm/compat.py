@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import metadata
 
 from .config.type_name import type_name
@@ -572,6 +572,7 @@ def write_any_name() -> None:
         for handler in self.handlers:
             if isinstance(handler, logging.FileHandler):
                 handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')
+                handler.handleError = functools.partial(_leave_out_line, handler)
 
     @functools.wraps(pretty_text)
     def printable_text(config) -> str:
@@ -589,6 +590,66 @@ def write_any_name() -> None:
         name.encode(encoding, 'surrogateescape') if isinstance(name, str) else bytes(name))
     compat.as_str = compat.as_text = lambda name, encoding='utf-8': (
         name if isinstance(name, str) else name.decode(encoding, 'surrogateescape'))
+
+
+def quiet_event_thread() -> None:
+    """Keep TensorBoard's thread from printing an error that it hands on.
+
+    Concerns TensorBoard up to at least 2.19: the thread that writes events keeps
+    its error, which the next event raises, and prints a traceback as well.
+    """
+    try:
+        from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+    except ImportError:
+        return
+    run = _AsyncWriterThread.run
+
+    @functools.wraps(run)
+    def run_quietly(self) -> None:
+        with suppress(OSError):
+            run(self)
+
+    if not hasattr(run, '__wrapped__'):
+        _AsyncWriterThread.run = run_quietly
+
+
+def _leave_out_line(handler, record) -> None:
+    error = sys.exc_info()[1]
+    if isinstance(error, OSError):
+        _say_once(f'{handler.baseFilename}: the log cannot be written '
+                  f'({error.strerror or error}), lines are left out')
+    else:
+        logging.Handler.handleError(handler, record)
+
+
+def leave_out_records(runner) -> None:
+    """Let a training go on where its log and its records cannot be written.
+
+    Concerns mmengine 0.10: on a full disk, a record of the losses ends the run,
+    although a checkpoint need not be due before there is space again. (Python's
+    logging prints a traceback for each line. :func:`write_any_name` mends that.)
+
+    Args:
+        runner (mmengine.runner.Runner): Call this once.
+    """
+    def or_leave_out(record: Callable) -> Callable:
+        @functools.wraps(record)
+        def try_to_record(*args, **kwargs) -> None:
+            try:
+                record(*args, **kwargs)
+            except OSError as error:
+                _say_once(f'{runner.log_dir}: losses and scores cannot be recorded '
+                          f'({error.strerror or error}), training goes on without')
+        return try_to_record
+
+    for backend in runner.visualizer._vis_backends.values():
+        for name in ('add_scalar', 'add_scalars', 'close'):
+            setattr(backend, name, or_leave_out(getattr(backend, name)))
+
+
+@functools.lru_cache
+def _say_once(warning: str) -> None:
+    print(f'warning: {warning}', file=sys.stderr)
 
 
 def leave_out_training(runner) -> None:

@@ -26,8 +26,10 @@ from srdensenet_mm.compat import (
     hide_part_wrappers,
     init_distributed,
     keep_freed_memory,
+    leave_out_records,
     leave_out_training,
     local_checkpoints_read_by,
+    quiet_event_thread,
     return_what_cannot_be_sent,
     write_any_name,
 )
@@ -117,6 +119,7 @@ def train(cfg: Config,
     if not torch.cuda.is_available():
         keep_freed_memory()
     runner = build_runner(cfg, verbose)
+    leave_out_records(runner)
     for note in notes:
         runner.logger.warning(note)
     runner.register_hook(CheckpointKeysHook(strict=bool(cfg.get('resume'))))
@@ -250,6 +253,7 @@ def build_runner(cfg: Config, verbose: bool = True) -> Runner:
     """
     init_distributed(cfg)
     write_any_name()
+    quiet_event_thread()
     with naming('--work-dir'):
         make_folder(cfg.work_dir)
     drop_worker_settings(cfg)
