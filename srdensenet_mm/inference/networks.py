@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.model import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 from srdensenet_mm.backends.autocast import DTYPES
 from srdensenet_mm.backends.probing import find_scale
@@ -79,7 +79,10 @@ def from_network(network: nn.Module) -> Upscaling:
     if isinstance(network, BaseModel):
         raise UserError(f'{type(network).__name__} is a whole model, which normalizes images '
                         'itself: give its network, model.generator')
-    network = copy.deepcopy(network).cpu().float().eval()
+    # Pruning and the older normalizations make weights at each call, which torch does not copy.
+    made = {id(value): value.detach() for module in network.modules()
+            for value in vars(module).values() if isinstance(value, Tensor) and not value.is_leaf}
+    network = copy.deepcopy(network, made).cpu().float().eval()
     channels = channels_of(network)
     colour = {1: 'y', 3: 'rgb'}.get(channels)
     if colour is None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import prune
 
 from srdensenet_mm.checkpoints import save_network
 from srdensenet_mm.errors import UserError
@@ -337,8 +338,10 @@ def test_an_upscaler_travels(backend):
         pytest.importorskip('onnx')
         pytest.importorskip(backend)
     image = noise(20, 18, 3)
-    upscaler = Upscaler(network(upscale_factor=2), device='cpu', backend=backend, tile=8,
-                        self_ensemble=True)
+    pruned = network(upscale_factor=2)
+    prune.l1_unstructured(pruned.bottleneck, 'weight', 0.3)
+    pruned(torch.rand(1, 1, 8, 8)).sum().backward()
+    upscaler = Upscaler(pruned, device='cpu', backend=backend, tile=8, self_ensemble=True)
     expected = upscaler(image)
     for copied in (pickle.loads(pickle.dumps(upscaler)), copy.deepcopy(upscaler)):
         assert copied is not upscaler and copied.overlap == upscaler.overlap
