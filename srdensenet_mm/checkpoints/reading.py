@@ -262,9 +262,10 @@ def _parse_pickle(data: bytes) -> Any:
         except pickle.UnpicklingError as error:
             found = re.search(r'GLOBAL ([^\s]+)', str(error))
             if not found:
-                reason = re.search('Unpickler error: (.*)', str(error))
+                reason = re.search('Unpickler error: (.+)', str(error))
                 raise Mismatch(what_it_is(data) or 'is not a checkpoint, or a damaged one, or '
-                               f'holds more than weights ({reason and reason[1]})') from error
+                               'holds more than weights'
+                               + (f' ({reason[1]})' if reason else '')) from error
             name = found[1]
             if name in unread or not _may_stay_unread(name):
                 raise _refusal(name) from error

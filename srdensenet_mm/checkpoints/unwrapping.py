@@ -20,7 +20,7 @@ _GENERATORS = ('generator_ema.', 'generator.')
 # Trainers' words for an average of the weights.
 _AVERAGES = {'ema', 'swa', 'avg', 'average', 'averaged', 'averages', 'shadow', 'polyak'}
 # Names of other mappings with tensors, as large as the weights.
-_OTHERS = re.compile('optim|sched|message_hub|callback|grad|loops|scaler|rng')
+_OTHERS = re.compile('optim|sched|message_hub|grad|loops|scaler|rng')
 # More than any trainer nests.
 _MAX_DEPTH = 5
 
@@ -116,8 +116,8 @@ def _prefixes(weights: Mapping[str, Any]) -> dict[str, None]:
 
 
 def _is_average(path: tuple[str, ...], prefix: str, weights: Mapping[str, Any]) -> bool:
-    # "params_ema" and "modelEMA" alike; torch's AveragedModel counts its steps.
-    words = re.findall('[A-Z]?[a-z]+|[A-Z]+', ' '.join((*path, prefix)))
+    # "params_ema", "modelEMA" and "EMACallback" alike; torch's AveragedModel counts its steps.
+    words = re.findall('[A-Z]+(?![a-z])|[A-Z]?[a-z]+', ' '.join((*path, prefix)))
     return 'n_averaged' in weights or not _AVERAGES.isdisjoint(map(str.lower, words))
 
 

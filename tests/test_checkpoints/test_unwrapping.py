@@ -93,6 +93,9 @@ def test_other_implementations_are_converted_out_of_their_wrapping(tmp_path, net
      'state_dict: ema_model.module.'),
     (lambda last, mean: dict(last=last, swa={
         'n_averaged': torch.tensor(3), **behind('module.', mean)}), 'swa: module.'),
+    (lambda last, mean: dict(state_dict=behind('model.', last), callbacks=dict(
+        EMACallback=dict(state_dict=behind('model.', mean)))),
+     'callbacks.EMACallback.state_dict: model.'),
     # MMEngine's own hook exchanges the two.
     (lambda last, mean: dict(state_dict=behind('generator.', mean), ema_state_dict={
         'steps': torch.tensor(3), **behind('module.generator.', last)}), 'state_dict: generator.'),
@@ -186,6 +189,7 @@ def _tar():
     (b'\x1f\x8b' + bytes(50), 'gzip archive'),
     (_zip('a')[:30], 'damaged or truncated'),
     (b'\x80\x04\x95' + bytes(50), 'pickle of another program'),
+    (bytes(50), 'not a checkpoint.*holds more than weights$'),
     (b'', 'empty'),
 ])
 def test_what_is_no_checkpoint_is_named(tmp_path, data, words):
