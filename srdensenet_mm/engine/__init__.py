@@ -2,6 +2,7 @@
 """Training: mixed precision, hooks, resuming, several processes."""
 from .hooks.checkpoint_keys_hook import CheckpointKeysHook
 from .hooks.dead_maps_hook import DeadMapsHook
+from .hooks.revive_hook import ReviveHook
 from .hooks.safe_checkpoint_hook import SafeCheckpointHook
 from .hooks.save_on_signal_hook import SaveOnSignalHook
 from .hooks.stop_on_invalid_loss_hook import InvalidLossError, StopOnInvalidLossHook
@@ -15,5 +16,5 @@ from .runner.resumable_sampler import ResumableSampler
 __all__ = [
     'AutocastOptimWrapper', 'CheckpointKeysHook', 'DeadMapsHook', 'GraphedTrainLoop',
     'InvalidLossError', 'MuonWithAdam', 'ResumableIterTrainLoop', 'ResumableSampler',
-    'SafeCheckpointHook', 'SaveOnSignalHook', 'StopOnInvalidLossHook', 'TeacherHook'
+    'ReviveHook', 'SafeCheckpointHook', 'SaveOnSignalHook', 'StopOnInvalidLossHook', 'TeacherHook'
 ]

@@ -11,9 +11,10 @@ from tiny_training import tiny_config
 from torch import nn
 
 from srdensenet_mm.engine import DeadMapsHook
-from srdensenet_mm.engine.hooks.dead_maps_hook import dead_maps
+from srdensenet_mm.engine.hooks.dead_maps_hook import dead_maps, which_dead
 from srdensenet_mm.engine.running import load_config, train
 from srdensenet_mm.models import SRDenseNet
+from srdensenet_mm.models.initialization import revive
 
 SMALL = dict(upscale_factor=2, mid_channels=8, num_blocks=3, num_layers=2, growth_rate=4,
              bottleneck_channels=4)
@@ -104,3 +105,21 @@ def test_a_training_stays_the_same_to_the_bit(tmp_path):
     scalars = [json.loads(line) for file in (tmp_path / 'with_it').rglob('scalars.json')
                for line in file.read_text().splitlines()]
     assert [entry['step'] for entry in scalars if 'dead_maps/conv_first' in entry] == [1, 2, 4, 6]
+
+
+@pytest.mark.parametrize('level', ['all', 'hl', 'h'])
+def test_revived_maps_live_and_the_output_stays(level):
+    network = network_with_dead_maps(level).eval()
+    images = torch.rand(4, 1, 12, 12)
+    before, dead = network(images), which_dead(network, images)
+    kept = {name: weight.clone() for name, weight in network.named_parameters()}
+    revive(network, list(dead.values()))
+    assert torch.allclose(network(images), before, atol=1e-5 * before.abs().max().item())
+    assert dead['conv_first'].any() and dead['blocks.1'].sum() >= 4
+    now = which_dead(network, images)
+    assert not now['conv_first'].any() and now['blocks.1'].sum() < dead['blocks.1'].sum()
+    # Live kernels are as they were, but for what they read of dead maps.
+    alive = ~dead['conv_first']
+    assert torch.equal(network.conv_first.weight[alive], kept['conv_first.weight'][alive])
+    network(images).square().sum().backward()
+    assert (network.bottleneck.weight.grad.abs().sum((0, 2, 3)) > 0).float().mean() > 0.9

@@ -61,8 +61,8 @@ class DeadMapsHook(Hook):
                         weight.requires_grad for weight in module.parameters())}
         if not networks:
             return
-        with _random_numbers_kept():
-            inputs = _inputs(runner, model, data_batch)
+        with random_numbers_kept():
+            inputs = inputs_of(runner, model, data_batch, _PATCHES)
             for name, network in networks.items():
                 self._show(runner, name if len(networks) > 1 else '', dead_maps(network, inputs))
 
@@ -87,7 +87,6 @@ class DeadMapsHook(Hook):
         self._dead = self._dead - shares.keys() | dead
 
 
-@torch.no_grad()
 def dead_maps(network: SRDenseNet | LIIFSRDenseNet, inputs: Tensor) -> dict[str, float]:
     """The share of maps that are zero everywhere on a batch.
 
@@ -100,11 +99,25 @@ def dead_maps(network: SRDenseNet | LIIFSRDenseNet, inputs: Tensor) -> dict[str,
         Dict[str, float]: ``conv_first`` (behind its ReLU), ``blocks.0``,
         ``blocks.1``, ...: 0..1.
     """
-    shares = {}
+    return {part: float(dead.float().mean()) for part, dead in which_dead(network, inputs).items()}
+
+
+@torch.no_grad()
+def which_dead(network: SRDenseNet | LIIFSRDenseNet, inputs: Tensor) -> dict[str, Tensor]:
+    """The maps that are zero everywhere on a batch.
+
+    Args:
+        network (SRDenseNet | LIIFSRDenseNet): Does not change.
+        inputs (Tensor): As for :func:`dead_maps`.
+
+    Returns:
+        Dict[str, Tensor]: ``conv_first`` (behind its ReLU), ``blocks.0``,
+        ``blocks.1``, ...: bool, shape (maps, ).
+    """
+    found = {}
 
     def look(part: str, maps: Tensor) -> None:
-        alive = (maps != 0).any(dim=3).any(dim=2).any(dim=0)
-        shares[part] = 1 - float(alive.float().mean())
+        found[part] = (maps == 0).all(dim=3).all(dim=2).all(dim=0)
 
     if network.conv_first.in_channels == 1 and inputs.size(1) != 1:
         inputs = luma_of(inputs)
@@ -119,7 +132,7 @@ def dead_maps(network: SRDenseNet | LIIFSRDenseNet, inputs: Tensor) -> dict[str,
             stack.callback(hooked.remove)
         stack.enter_context(_evaluating(network))
         getattr(network, 'gen_feature', network)(inputs)
-    return shares
+    return found
 
 
 @contextmanager
@@ -134,18 +147,18 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _random_numbers_kept() -> Iterator[None]:
+def random_numbers_kept() -> Iterator[None]:
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         yield
 
 
-def _inputs(runner, model: nn.Module, data_batch) -> Tensor:
+def inputs_of(runner, model: nn.Module, data_batch, patches: int) -> Tensor:
     """The networks' input from a batch, or from new patches where the loop draws its own."""
     if data_batch is None:
-        images = list(runner.train_loop.patches.draw(_PATCHES)[0])
+        images = list(runner.train_loop.patches.draw(patches)[0])
     else:
-        images = list(data_batch['inputs'][:_PATCHES])
+        images = list(data_batch['inputs'][:patches])
     images = [image for image in images if image.shape == images[0].shape]
     found = model.data_preprocessor(dict(inputs=images), training=False)['inputs']
     return torch.stack(list(found)).float()
