@@ -44,44 +44,6 @@ def he_normal(*modules: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> None:
 
 
 @torch.no_grad()
-def revive(network: nn.Module, dead: Sequence[Tensor]) -> None:
-    """Make dead maps new, and let the network compute what it did before.
-
-    The kernels that yield a dead map become He-normal. The kernels that yield
-    other maps no longer read it: their weights for it were of no effect, and
-    become zero. Training then grows these from zero.
-
-    Args:
-        network (nn.Module): An SRDenseNet whose blocks are ``DenseBlock``.
-            Changed in place.
-        dead (Sequence[Tensor]): Which maps are dead, of ``conv_first`` and of
-            each block: bool, shape (maps, ).
-    """
-    for part, layers in enumerate([[network.conv_first]]
-                                  + [block.layers for block in network.blocks]):
-        if network.feature_level == 'all':
-            sources = torch.cat(list(dead[:part])) if part else None
-        else:
-            sources = dead[part - 1] if part else None
-        for k, (layer, rows) in enumerate(zip(
-                layers, dead[part].split(layers[0].out_channels), strict=True)):
-            new = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size)
-            he_normal(new)
-            layer.weight[rows] = new.weight[rows.cpu()].to(layer.weight)
-            layer.bias[rows] = 0
-            if part:
-                _read_no_more(layer, ~rows, dead[part][:layer.in_channels] if k else sources)
-    reads = {'all': dead, 'hl': [dead[0], dead[-1]], 'h': [dead[-1]]}[network.feature_level]
-    of_all = torch.ones(network.bottleneck.out_channels, dtype=torch.bool, device=dead[0].device)
-    _read_no_more(network.bottleneck, of_all, torch.cat(list(reads)))
-
-
-def _read_no_more(layer: nn.Conv2d, rows: Tensor, maps: Tensor) -> None:
-    """Set the weights to zero with which these rows read these maps."""
-    layer.weight[rows.outer(maps)] = 0
-
-
-@torch.no_grad()
 def carry_image(convs: Sequence[nn.Conv2d], deconvs: Sequence[nn.ConvTranspose2d],
                 conv_last: nn.Conv2d) -> None:
     """Make a chain of layers carry the image. Each layer may be followed by ReLU.

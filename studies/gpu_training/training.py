@@ -9,13 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.models import SRDenseNet
+from srdensenet_mm.models.dead_maps import revive, which_dead
 
 from .bare import ROOT
 from .fast_network import Variant, upscale
@@ -158,8 +159,12 @@ def _restore(args, state: dict, network, average, optimizer) -> None:
         network.load_state_dict({**own, **fitting})
         print(f'{len(fitting)} of {len(own)} tensors from before', flush=True)
         if args.revive and 'trunk' not in state:
-            image = cv2.imread(str(sorted(SET5.glob('*.png'))[0]))[..., ::-1]
-            print(f'revived blocks: {revive(network, np.ascontiguousarray(image))}')
+            images = [np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+                      for path in SET5.glob('*.png')]
+            dead = [torch.stack(maps).all(dim=0) for maps in zip(
+                *(dead_of(network, image) for image in images), strict=True)]
+            revive(network, dead)
+            print(f'revived maps: {[int(maps.sum()) for maps in dead]}')
     average.load_state_dict(network.state_dict())
 
 
@@ -176,7 +181,7 @@ def _save(args, state: dict, network, average, optimizer, losses, sets, scale,
     for name, images in sets.items():
         if images:
             entry[name] = round(score(average, images, scale), 4)
-    entry['dead'] = dead_maps(average, sets['set5'][0])
+    entry['dead'] = [int(dead.sum()) for dead in dead_of(average, sets['set5'][0])[1:]]
     state['log'].append(entry)
     print(json.dumps(entry), flush=True)
     weights = parameters_to_vector(network.parameters()).detach()
@@ -228,44 +233,10 @@ def score(network: nn.Module, images: list[np.ndarray], scale: int) -> float:
     return float(np.mean(found))
 
 
-@torch.no_grad()
-def dead_maps(network: nn.Module, image: np.ndarray) -> list[int]:
-    """How many maps of each block are zero everywhere."""
-    found = []
-    hooks = [block.register_forward_hook(
-        lambda module, inputs, out: found.append(int((out.amax((0, 2, 3)) <= 0).sum())))
-        for block in network.blocks]
+def dead_of(network: nn.Module, image: np.ndarray) -> list[Tensor]:
+    """Which maps of ``conv_first`` and of each block are zero everywhere."""
     low = luma(matlab_bicubic(image, network.upscale_factor))
-    network(low[None, None, :96, :96].to(_device(network)))
-    for hook in hooks:
-        hook.remove()
-    return found
-
-
-@torch.no_grad()
-def revive(network: nn.Module, image: np.ndarray) -> list[int]:
-    """Make dead blocks new, and the weights that read them zero: the output stays the same.
-
-    Args:
-        network (nn.Module): Of feature level 'all'.
-        image (np.ndarray): Tells which blocks are dead: at least half their maps.
-
-    Returns:
-        list[int]: The blocks made new.
-    """
-    widths = [block.out_channels for block in network.blocks]
-    dead = [i for i, count in enumerate(dead_maps(network, image))
-            if 2 * count >= widths[i]]
-    for i in dead:
-        for layer in network.blocks[i].layers:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
-            nn.init.zeros_(layer.bias)
-    for i in dead:
-        start = network.conv_first.out_channels + sum(widths[:i])
-        readers = [block.layers[0] for block in network.blocks[i + 1:]]
-        for reader in (*readers, network.bottleneck):
-            reader.weight[:, start:start + widths[i]] = 0
-    return dead
+    return list(which_dead(network, low[None, None, :96, :96].to(_device(network))).values())
 
 
 @torch.no_grad()

@@ -4,17 +4,18 @@ import json
 import logging
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from plain_srdensenet import PlainSRDenseNet
 from tiny_training import tiny_config
 from torch import nn
 
-from srdensenet_mm.engine import DeadMapsHook
-from srdensenet_mm.engine.hooks.dead_maps_hook import dead_maps, which_dead
+from srdensenet_mm.engine import DeadMapsHook, ReviveHook
+from srdensenet_mm.engine.hooks.dead_maps_hook import dead_maps
 from srdensenet_mm.engine.running import load_config, train
 from srdensenet_mm.models import SRDenseNet
-from srdensenet_mm.models.initialization import revive
+from srdensenet_mm.models.dead_maps import revive, which_dead
 
 SMALL = dict(upscale_factor=2, mid_channels=8, num_blocks=3, num_layers=2, growth_rate=4,
              bottleneck_channels=4)
@@ -123,3 +124,35 @@ def test_revived_maps_live_and_the_output_stays(level):
     assert torch.equal(network.conv_first.weight[alive], kept['conv_first.weight'][alive])
     network(images).square().sum().backward()
     assert (network.bottleneck.weight.grad.abs().sum((0, 2, 3)) > 0).float().mean() > 0.9
+
+
+def test_a_training_begins_with_live_maps_but_is_resumed_as_it_was(caplog):
+    model = nn.ModuleDict(dict(generator=network_with_dead_maps('all')))
+    model.data_preprocessor = lambda data, training: data
+    images = [torch.rand(1, 8, 8) for _ in range(5)]
+    logger = logging.getLogger('test_revive')
+    runner = SimpleNamespace(
+        model=model, iter=7, logger=logger, train_loop=SimpleNamespace(dataloader=SimpleNamespace(
+            dataset=[dict(inputs=image) for image in images])))
+    hook, batch = ReviveHook(), dict(inputs=images[:2])
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+
+    def changed() -> set[str]:
+        return {name for name, weight in model.named_parameters()
+                if not torch.equal(weight, before[name])}
+
+    hook.before_train_iter(runner, 7, batch)
+    assert not changed()
+    runner.iter = 0
+    torch.manual_seed(3)
+    np.random.seed(3)
+    with caplog.at_level(logging.INFO, logger='test_revive'):
+        hook.before_train_iter(runner, 0, batch)
+    # The batches that follow are those that would have followed.
+    drawn = torch.rand(1), np.random.rand()
+    torch.manual_seed(3)
+    np.random.seed(3)
+    assert drawn == (torch.rand(1), np.random.rand())
+    assert 'generator.blocks.1.layers.1.weight' in changed()
+    assert 'generator.upsampler.deconvs.0.weight' not in changed()
+    assert 'blocks.1 4 of 8 maps (0 stay dead)' in caplog.text

@@ -1,10 +1,9 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Watches whether all maps of a network are in use."""
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from mmagic.registry import HOOKS
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from srdensenet_mm.checkpoints.fitting import unwrapped
 from srdensenet_mm.models import LIIFSRDenseNet, SRDenseNet
-from srdensenet_mm.models.colour import luma_of
+from srdensenet_mm.models.dead_maps import which_dead
 
 # Patches are enough: a map that lives is not zero everywhere on several of them.
 _PATCHES = 8
@@ -100,50 +99,6 @@ def dead_maps(network: SRDenseNet | LIIFSRDenseNet, inputs: Tensor) -> dict[str,
         ``blocks.1``, ...: 0..1.
     """
     return {part: float(dead.float().mean()) for part, dead in which_dead(network, inputs).items()}
-
-
-@torch.no_grad()
-def which_dead(network: SRDenseNet | LIIFSRDenseNet, inputs: Tensor) -> dict[str, Tensor]:
-    """The maps that are zero everywhere on a batch.
-
-    Args:
-        network (SRDenseNet | LIIFSRDenseNet): Does not change.
-        inputs (Tensor): As for :func:`dead_maps`.
-
-    Returns:
-        Dict[str, Tensor]: ``conv_first`` (behind its ReLU), ``blocks.0``,
-        ``blocks.1``, ...: bool, shape (maps, ).
-    """
-    found = {}
-
-    def look(part: str, maps: Tensor) -> None:
-        found[part] = (maps == 0).all(dim=3).all(dim=2).all(dim=0)
-
-    if network.conv_first.in_channels == 1 and inputs.size(1) != 1:
-        inputs = luma_of(inputs)
-    with ExitStack() as stack:
-        # With hooks, the network computes in its plain form for this one call.
-        hooked = network.conv_first.register_forward_hook(
-            lambda module, args, out: look('conv_first', F.relu(out)))
-        stack.callback(hooked.remove)
-        for number, block in enumerate(network.blocks):
-            hooked = block.register_forward_hook(
-                lambda module, args, out, number=number: look(f'blocks.{number}', out))
-            stack.callback(hooked.remove)
-        stack.enter_context(_evaluating(network))
-        getattr(network, 'gen_feature', network)(inputs)
-    return found
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

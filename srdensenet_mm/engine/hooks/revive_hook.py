@@ -1,16 +1,15 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Gives a trained network back the maps that died."""
 import numpy as np
-import torch
 from mmagic.registry import HOOKS
 from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import Hook
 
 from srdensenet_mm.checkpoints.fitting import unwrapped
 from srdensenet_mm.models import DenseBlock, SRDenseNet
-from srdensenet_mm.models.initialization import revive
+from srdensenet_mm.models.dead_maps import revive, which_dead
 
-from .dead_maps_hook import inputs_of, random_numbers_kept, which_dead
+from .dead_maps_hook import inputs_of, random_numbers_kept
 
 # A map that is zero everywhere on so many patches yields nothing that would be missed.
 _PATCHES = 64
@@ -23,7 +22,7 @@ class ReviveHook(Hook):
     A map that is zero everywhere gets no gradient, so it stays dead however
     long the training is. Before the first iteration, this hook gives such maps
     He-normal kernels. What reads them begins at zero, so the output stays the
-    same. See :func:`~srdensenet_mm.models.initialization.revive`. A resumed
+    same. See :func:`~srdensenet_mm.models.dead_maps.revive`. A resumed
     training is left as it is.
 
     All SRDenseNets of the model that are trained and have ``DenseBlock`` inside
