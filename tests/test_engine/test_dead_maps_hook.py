@@ -1,5 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Dead maps are counted as they are, said, and nothing else changes."""
+import copy
 import json
 import logging
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import EMAHook
 from plain_srdensenet import PlainSRDenseNet
 from tiny_training import tiny_config
 from torch import nn
@@ -126,33 +128,49 @@ def test_revived_maps_live_and_the_output_stays(level):
     assert (network.bottleneck.weight.grad.abs().sum((0, 2, 3)) > 0).float().mean() > 0.9
 
 
-def test_a_training_begins_with_live_maps_but_is_resumed_as_it_was(caplog):
+def test_revival_keeps_the_drawing_and_reaches_averages_and_momentum(caplog):
     model = nn.ModuleDict(dict(generator=network_with_dead_maps('all')))
     model.data_preprocessor = lambda data, training: data
     images = [torch.rand(1, 8, 8) for _ in range(5)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0., momentum=0.9)
+    model.generator(torch.stack(images)).sum().backward()
+    optimizer.step()
+    for state in optimizer.state.values():
+        state['momentum_buffer'].fill_(1)
+    averages = EMAHook()
+    averages.ema_model = SimpleNamespace(module=copy.deepcopy(model))
     logger = logging.getLogger('test_revive')
     runner = SimpleNamespace(
-        model=model, iter=7, logger=logger, train_loop=SimpleNamespace(dataloader=SimpleNamespace(
+        model=model, iter=7, logger=logger, hooks=[averages],
+        optim_wrapper=SimpleNamespace(optimizer=optimizer),
+        train_loop=SimpleNamespace(dataloader=SimpleNamespace(
             dataset=[dict(inputs=image) for image in images])))
     hook, batch = ReviveHook(), dict(inputs=images[:2])
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-
-    def changed() -> set[str]:
-        return {name for name, weight in model.named_parameters()
-                if not torch.equal(weight, before[name])}
-
+    # A training is resumed as it was.
     hook.before_train_iter(runner, 7, batch)
-    assert not changed()
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
     runner.iter = 0
     torch.manual_seed(3)
     np.random.seed(3)
     with caplog.at_level(logging.INFO, logger='test_revive'):
         hook.before_train_iter(runner, 0, batch)
-    # The batches that follow are those that would have followed.
     drawn = torch.rand(1), np.random.rand()
     torch.manual_seed(3)
     np.random.seed(3)
     assert drawn == (torch.rand(1), np.random.rand())
-    assert 'generator.blocks.1.layers.1.weight' in changed()
-    assert 'generator.upsampler.deconvs.0.weight' not in changed()
-    assert 'blocks.1 4 of 8 maps (0 stay dead)' in caplog.text
+    assert 'conv_first 1 of 8, blocks.0 0 of 8, blocks.1 4 of 8' in caplog.text
+    changed = {name for name, weight in model.named_parameters()
+               if not torch.equal(weight, before[name])}
+    assert 'generator.blocks.1.layers.1.weight' in changed
+    assert 'generator.upsampler.deconvs.0.weight' not in changed
+    for name, weight in model.named_parameters():
+        new = weight != before[name]
+        assert torch.equal(averages.ema_model.module.get_parameter(name), weight)
+        assert torch.equal(optimizer.state[weight]['momentum_buffer'], 1. - new.float())
+    # Later, where it is asked for.
+    with torch.no_grad():
+        model.generator.blocks[2].layers[1].bias.fill_(-100)
+    runner.iter = 14
+    ReviveHook(interval=7).before_train_iter(runner, 14, batch)
+    assert model.generator.blocks[2].layers[1].bias.abs().max() == 0

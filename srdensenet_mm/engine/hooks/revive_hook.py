@@ -1,9 +1,10 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""Gives a trained network back the maps that died."""
+"""Gives a network back the maps that died."""
 import numpy as np
+import torch
 from mmagic.registry import HOOKS
 from mmengine.dist import broadcast, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 
 from srdensenet_mm.checkpoints.fitting import unwrapped
 from srdensenet_mm.models import DenseBlock, SRDenseNet
@@ -17,49 +18,79 @@ _PATCHES = 64
 
 @HOOKS.register_module()
 class ReviveHook(Hook):
-    """Makes the dead maps of the weights that a training begins with new.
+    """Makes dead maps new, at the start of a training and during it.
 
     A map that is zero everywhere gets no gradient, so it stays dead however
-    long the training is. Before the first iteration, this hook gives such maps
-    He-normal kernels. What reads them begins at zero, so the output stays the
-    same. See :func:`~srdensenet_mm.models.dead_maps.revive`. A resumed
-    training is left as it is.
+    long the training is. This hook gives such maps He-normal kernels. What
+    reads them begins at zero, so the output stays the same. See
+    :func:`~srdensenet_mm.models.dead_maps.revive`. Sokar et al. (2023) keep the
+    networks of reinforcement learning alive in this way.
 
     All SRDenseNets of the model that are trained and have ``DenseBlock`` inside
-    are revived. With several processes, all get the first one's new weights.
+    are revived. ``EMAHook``'s averages get the new weights too, and the
+    optimizer forgets its momentum for them. With several processes, all get the
+    first one's new weights.
+
+    Args:
+        interval (int, optional): Iterations from one revival to the next. None
+            revives before the first iteration alone: the weights that a
+            training begins with. Defaults to None.
 
     Example:
         >>> load_from = 'checkpoints/srdensenet_x4-8c43b9a8.pth'
-        >>> custom_hooks = [dict(type='ReviveHook')]
+        >>> custom_hooks = [dict(type='ReviveHook', interval=100)]
     """
 
     # Before hooks that copy the weights.
     priority = 'VERY_HIGH'
 
+    def __init__(self, interval: int | None = None):
+        self.interval = interval
+
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Revive, before the first iteration."""
-        if runner.iter > 0:
+        """Revive, where it is time."""
+        if runner.iter % self.interval if self.interval else runner.iter:
             return
         model = unwrapped(runner.model)
-        networks = {name: module for name, module in model.named_modules()
-                    if isinstance(module, SRDenseNet)
-                    and all(type(block) is DenseBlock for block in module.blocks)
-                    and any(weight.requires_grad for weight in module.parameters())}
-        for name, network in networks.items():
-            if is_main_process():
-                self._revive(runner, name, network, model, data_batch)
-            for weight in network.parameters():
-                broadcast(weight.data)
+        for name, network in model.named_modules():
+            if isinstance(network, SRDenseNet) and all(
+                    type(block) is DenseBlock for block in network.blocks) and any(
+                        weight.requires_grad for weight in network.parameters()):
+                before = {key: weight.detach().clone()
+                          for key, weight in network.named_parameters()}
+                if is_main_process():
+                    self._revive(runner, name, network, model, data_batch)
+                self._spread(runner, name, network, before)
 
     def _revive(self, runner, name: str, network: SRDenseNet, model, data_batch) -> None:
         with random_numbers_kept():
             inputs = inputs_of(runner, model, _patches(runner, data_batch), _PATCHES)
             dead = which_dead(network, inputs)
             revive(network, list(dead.values()))
-            alive = which_dead(network, inputs)
-        runner.logger.info(f'{name or "network"}: revived ' + ', '.join(
-            f'{part} {int(maps.sum())} of {len(maps)} maps ({int(alive[part].sum())} stay dead)'
-            for part, maps in dead.items()))
+        runner.logger.info(f'Revived maps of {name or "the network"}: ' + ', '.join(
+            f'{part} {int(maps.sum())} of {len(maps)}' for part, maps in dead.items()))
+
+    def _spread(self, runner, name: str, network: SRDenseNet,
+                before: dict[str, torch.Tensor]) -> None:
+        """Give the new weights to all processes and averages, and forget their momentum."""
+        averages = [dict(unwrapped(hook.ema_model.module).named_modules())[name]
+                    for hook in runner.hooks if isinstance(hook, EMAHook)]
+        optimizers = _optimizers(runner)
+        for key, weight in network.named_parameters():
+            broadcast(weight.data)
+            new = weight.detach() != before[key]
+            for average in averages:
+                average.get_parameter(key).data[new] = weight.detach()[new]
+            for optimizer in optimizers:
+                for value in optimizer.state.get(weight, {}).values():
+                    if isinstance(value, torch.Tensor) and value.shape == weight.shape:
+                        value[new] = 0
+
+
+def _optimizers(runner) -> list[torch.optim.Optimizer]:
+    wrappers = runner.optim_wrapper
+    wrappers = wrappers.values() if isinstance(wrappers, dict) else [wrappers]
+    return [wrapper.optimizer for wrapper in wrappers]
 
 
 def _patches(runner, data_batch):
@@ -68,7 +99,7 @@ def _patches(runner, data_batch):
         return None
     dataset = runner.train_loop.dataloader.dataset
     state = np.random.get_state()
-    found = [dataset[int(index)]['inputs'] for index in np.random.RandomState(0).randint(
-        len(dataset), size=_PATCHES)]
+    found = [dataset[int(index)]['inputs'] for index in np.random.RandomState(
+        runner.iter).randint(len(dataset), size=_PATCHES)]
     np.random.set_state(state)
     return dict(inputs=found)
