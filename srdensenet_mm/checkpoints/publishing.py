@@ -69,10 +69,12 @@ def publish_checkpoint(source: str | Path,
         of its SHA-256, as OpenMMLab's tools check it.
 
     Raises:
-        UserError: The source cannot be read, or the folder cannot be written
-            to. Or ``base`` cannot be read or is another network, or its share
-            is out of range.
+        UserError: The source cannot be read, the name has a folder in it, or
+            the folder cannot be written to. Or ``base`` cannot be read or is
+            another network, or its share is out of range.
     """
+    if name is not None and Path(name).name != name:
+        raise UserError(f'the name {name!r} has a folder in it: name that as the output folder')
     network, meta = load_network_with_meta(source)
     if base is not None:
         _mix(network, meta, source, base, base_share)

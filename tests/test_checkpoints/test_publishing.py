@@ -139,6 +139,8 @@ def test_the_published_file(trained, tmp_path):
     assert again.path.name == result.path.name
     named = publish_checkpoint(result.path, tmp_path, name='other_name')
     assert named.path.name == f'other_name-{digits}.pth'
+    with pytest.raises(UserError, match="the name '../beside' has a folder in it"):
+        publish_checkpoint(result.path, tmp_path / 'again', name='../beside')
 
 
 def test_the_same_source_gives_the_same_bytes(trained, tmp_path):

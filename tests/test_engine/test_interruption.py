@@ -87,7 +87,8 @@ ACTIONS = dict(
     limit_files=_limit_files,
     lift_limit=_lift_limit,
     sigterm=lambda runner: os.kill(os.getpid(), signal.SIGTERM),
-    sigint=lambda runner: os.kill(os.getpid(), signal.SIGINT))
+    sigint=lambda runner: os.kill(os.getpid(), signal.SIGINT),
+    sighup=lambda runner: os.kill(os.getpid(), signal.SIGHUP))
 
 
 def _train(folder, resume=False, cfg_options=None, **settings):
@@ -139,14 +140,15 @@ def test_training_learns_and_keeps_what_it_should(alone):
     assert (alone / 'work/last_checkpoint').read_text() == str(alone / 'work/iter_30.pth')
 
 
-@pytest.mark.parametrize('number, status', [('sigterm', 143), ('sigint', 130)])
-@pytest.mark.parametrize('iteration', [13, 20])
+@pytest.mark.parametrize('number, status, iteration', [
+    ('sigterm', 143, 13), ('sigint', 130, 20), ('sighup', 129, 13)])
 def test_signal_saves_and_resume_is_exact(tmp_path, alone, number, status, iteration, capfd):
-    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(one) for one in handled]
     with pytest.raises(SystemExit) as leaving:
         _train(tmp_path, more_hooks=[dict(type='DoAt', what=number, iteration=iteration)])
     assert leaving.value.code == status
-    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    assert [signal.getsignal(one) for one in handled] == before
     saved = tmp_path / f'work/iter_{iteration}.pth'
     assert saved.exists()
     output = ''.join(capfd.readouterr())
@@ -157,6 +159,16 @@ def test_signal_saves_and_resume_is_exact(tmp_path, alone, number, status, itera
     _assert_same(_checkpoint(tmp_path), _checkpoint(alone))
     assert [name for name in _names(tmp_path) if 'best' in name] == [
         name for name in _names(alone) if 'best' in name]
+
+
+def test_a_training_under_nohup_outlives_its_terminal(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        _train(tmp_path, max_iters=5, more_hooks=[dict(type='DoAt', what='sighup', iteration=3)])
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (tmp_path / 'work/iter_5.pth').exists()
 
 
 def test_a_signal_waits_for_the_end_of_an_accumulation(tmp_path):

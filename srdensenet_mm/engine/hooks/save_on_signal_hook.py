@@ -16,17 +16,18 @@ from srdensenet_mm.errors import UserError
 
 from .safe_checkpoint_hook import SafeCheckpointHook
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @HOOKS.register_module()
 class SaveOnSignalHook(Hook):
-    """Saves a checkpoint at SIGTERM and Ctrl-C, before the run ends.
+    """Saves a checkpoint at SIGTERM, Ctrl-C and SIGHUP, before the run ends.
 
     The current iteration is finished first (during a validation: the current
     image). Then :class:`SafeCheckpointHook` saves, and the process ends with
-    status 143 (SIGTERM) or 130 (Ctrl-C). With a single process, a second Ctrl-C
-    ends it at once, without saving.
+    status 143 (SIGTERM), 130 (Ctrl-C) or 129 (SIGHUP, a closed terminal). With a
+    single process, a second Ctrl-C ends it at once, without saving. Under
+    ``nohup`` SIGHUP stays ignored.
 
     With several processes, all end after the same iteration, whichever of them
     received the signal. They finish a validation first, unless its samplers are
@@ -55,7 +56,8 @@ class SaveOnSignalHook(Hook):
             if loader.num_workers and not isinstance(loader.worker_init_fn, _ApartWorker):
                 loader.worker_init_fn = _ApartWorker(loader.worker_init_fn)
         for number in _SIGNALS:
-            self._previous[number] = signal.signal(number, self._receive)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._receive)
 
     def after_train(self, runner) -> None:
         self.restore()
