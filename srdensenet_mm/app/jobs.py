@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from srdensenet_mm.checkpoints.published import published_files
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.decoding import decode
 from srdensenet_mm.images.files import write_png
@@ -87,7 +88,7 @@ class Jobs:
         self._upscaler = lru_cache(maxsize=4)(self._make_upscaler)
         # All of them now: what is wrong with one shows before the page does.
         self._scales = [self._make_upscaler(i, False).scale for i in range(len(checkpoints))]
-        self.titles = [f'x{scale}: {path.stem}' for scale, path in
+        self.titles = [f'x{scale}: {_title(path)}' for scale, path in
                        zip(self._scales, self._checkpoints, strict=True)]
         self._folder = Path(tempfile.mkdtemp(prefix='srdensenet_mm_app_'))
         self._jobs: dict[str, Job] = {}
@@ -183,6 +184,14 @@ class Jobs:
         write_png(job.folder / 'bicubic.png', replace(
             image, pixels=matlab_bicubic_upscale(_to_8_bits(image.pixels), upscaler.scale)))
         job.size = large.shape[1], large.shape[0]
+
+
+def _title(checkpoint: Path) -> str:
+    """What published weights are for; of other weights, the file's name."""
+    for (kind, _), path in published_files().items():
+        if path == checkpoint:
+            return {'plain': 'clean images', 'photo': 'photographs'}.get(kind, kind)
+    return checkpoint.stem
 
 
 def _to_8_bits(pixels: np.ndarray) -> np.ndarray:
