@@ -95,3 +95,29 @@ def revive(network: nn.Module, dead: Sequence[Tensor]) -> None:
 def _read_no_more(layer: nn.Conv2d, rows: Tensor, maps: Tensor) -> None:
     """Set the weights to zero with which these rows read these maps."""
     layer.weight[rows.outer(maps)] = 0
+
+
+@contextmanager
+def followed(network: nn.Module, averages: Sequence[nn.Module],
+             optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[None]:
+    """Let averages and momentum follow what changes in a network within a context.
+
+    Weights that have changed are set in the averages, and their momentum is
+    zero. For :func:`revive` in the middle of a training.
+
+    Args:
+        network (nn.Module): The network that is trained.
+        averages (Sequence[nn.Module]): Networks with the same parameters.
+        optimizers (Sequence[Optimizer]): Those that train it.
+    """
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    yield
+    for name, weight in network.named_parameters():
+        new = weight.detach() != before[name]
+        for average in averages:
+            own = average.get_parameter(name).data
+            own.copy_(torch.where(new, weight.detach(), own))
+        for optimizer in optimizers:
+            for value in optimizer.state.get(weight, {}).values():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    value.masked_fill_(new, 0)

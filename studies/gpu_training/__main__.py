@@ -66,7 +66,8 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     train.add_argument('--warm-up', type=float, default=0.02, help='part of the planned time')
     train.add_argument('--average', type=float, default=0.999, help='decay of the averages, a step')
     train.add_argument('--from', dest='start', help='a published checkpoint to start from')
-    train.add_argument('--revive', action='store_true', help='make dead maps of --from new')
+    train.add_argument('--revive-every', type=int, default=500, metavar='STEPS',
+                       help='make dead maps new, 0: never')
     train.add_argument('--seed', type=int, default=0)
     train.add_argument('--network', type=json.loads, default={}, metavar='JSON',
                        help='arguments of SRDenseNet')

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.models import SRDenseNet
-from srdensenet_mm.models.dead_maps import revive, which_dead
+from srdensenet_mm.models.dead_maps import followed, revive, which_dead
 
 from .bare import ROOT
 from .fast_network import Variant, upscale
@@ -91,6 +92,7 @@ def _phase(args, state: dict, variant: Variant, images, held_back, device, deadl
     step = Step(network, optimizer, planes, variant, dtype)
     sets = dict(set5=[cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
                       for path in sorted(SET5.glob('*.png'))], held_back=held_back)
+    patches = patches_of(held_back or sets['set5'], scale, device)
     rate = args.rate * math.sqrt(variant.batch / 64)
     print(f'x{scale}: {planes.low_pixels / 1e6:.1f} million LR pixels, set-up '
           f'{time.time() - setup:.0f} s', flush=True)
@@ -99,6 +101,9 @@ def _phase(args, state: dict, variant: Variant, images, held_back, device, deadl
     losses = []
     while state['seconds'] < plan and last < deadline - args.reserve / 6:
         progress = state['seconds'] / plan
+        if args.revive_every and state['steps'] % args.revive_every < CHUNK:
+            with followed(network, [average], [optimizer]):
+                revive(network, dead_of(network, patches))
         losses.append(step(CHUNK, rate * _schedule(progress, args.warm_up, args.schedule)))
         if not losses[-1] < 1e3:
             raise UserError(f'step {state["steps"]}: the loss is {losses[-1]}; go on from the '
@@ -109,10 +114,10 @@ def _phase(args, state: dict, variant: Variant, images, held_back, device, deadl
         state['seconds'] += now - last
         last = now
         if now - saved > args.save_every:
-            _save(args, state, network, average, optimizer, losses, sets, scale)
+            _save(args, state, network, average, optimizer, losses, sets, patches, scale)
             saved = last = time.time()
             losses = []
-    return _save(args, state, network, average, optimizer, losses, sets, scale,
+    return _save(args, state, network, average, optimizer, losses, sets, patches, scale,
                  last=state['seconds'] >= plan)
 
 
@@ -158,13 +163,6 @@ def _restore(args, state: dict, network, average, optimizer) -> None:
                    if key in own and own[key].shape == value.shape}
         network.load_state_dict({**own, **fitting})
         print(f'{len(fitting)} of {len(own)} tensors from before', flush=True)
-        if args.revive and 'trunk' not in state:
-            images = [np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
-                      for path in SET5.glob('*.png')]
-            dead = [torch.stack(maps).all(dim=0) for maps in zip(
-                *(dead_of(network, image) for image in images), strict=True)]
-            revive(network, dead)
-            print(f'revived maps: {[int(maps.sum()) for maps in dead]}')
     average.load_state_dict(network.state_dict())
 
 
@@ -172,7 +170,7 @@ def _device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
-def _save(args, state: dict, network, average, optimizer, losses, sets, scale,
+def _save(args, state: dict, network, average, optimizer, losses, sets, patches, scale,
           last=False) -> dict:
     """Write the state into every folder, with scores; at a phase's end its weights too."""
     entry = dict(scale=scale, iter=state['steps'], seconds=round(state['seconds'], 1),
@@ -181,7 +179,7 @@ def _save(args, state: dict, network, average, optimizer, losses, sets, scale,
     for name, images in sets.items():
         if images:
             entry[name] = round(score(average, images, scale), 4)
-    entry['dead'] = [int(dead.sum()) for dead in dead_of(average, sets['set5'][0])[1:]]
+    entry['dead'] = [int(dead.sum()) for dead in dead_of(average, patches)[1:]]
     state['log'].append(entry)
     print(json.dumps(entry), flush=True)
     weights = parameters_to_vector(network.parameters()).detach()
@@ -233,10 +231,16 @@ def score(network: nn.Module, images: list[np.ndarray], scale: int) -> float:
     return float(np.mean(found))
 
 
-def dead_of(network: nn.Module, image: np.ndarray) -> list[Tensor]:
-    """Which maps of ``conv_first`` and of each block are zero everywhere."""
-    low = luma(matlab_bicubic(image, network.upscale_factor))
-    return list(which_dead(network, low[None, None, :96, :96].to(_device(network))).values())
+def patches_of(images: Sequence[np.ndarray], scale: int, device: torch.device) -> list[Tensor]:
+    """A part of each image's LR that tells which maps are dead."""
+    return [luma(matlab_bicubic(np.ascontiguousarray(image[:128 * scale, :128 * scale]), scale))
+            [None, None].to(device) for image in images]
+
+
+def dead_of(network: nn.Module, patches: Sequence[Tensor]) -> list[Tensor]:
+    """Which maps of ``conv_first`` and of each block are zero on all patches."""
+    return [torch.stack(maps).all(dim=0) for maps in zip(
+        *(which_dead(network, patch).values() for patch in patches), strict=True)]
 
 
 @torch.no_grad()

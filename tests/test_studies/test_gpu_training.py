@@ -133,7 +133,8 @@ def test_a_dead_block_is_counted():
         for layer in network.blocks[1].layers:
             layer.bias.fill_(-100)
     image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-    assert int(training.dead_of(network, image)[2].sum()) == 6
+    patches = training.patches_of([image, image[::-1]], 4, torch.device('cpu'))
+    assert int(training.dead_of(network, patches)[2].sum()) == 6
 
 
 def test_from_packs_to_a_published_checkpoint(packs, tmp_path):

@@ -1,14 +1,16 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Gives a network back the maps that died."""
+import random
+
 import numpy as np
-import torch
 from mmagic.registry import HOOKS
 from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import EMAHook, Hook
 
 from srdensenet_mm.checkpoints.fitting import unwrapped
+from srdensenet_mm.engine.runner.parts import wrappers_of
 from srdensenet_mm.models import DenseBlock, SRDenseNet
-from srdensenet_mm.models.dead_maps import revive, which_dead
+from srdensenet_mm.models.dead_maps import followed, revive, which_dead
 
 from .dead_maps_hook import inputs_of, random_numbers_kept
 
@@ -52,15 +54,18 @@ class ReviveHook(Hook):
         if runner.iter % self.interval if self.interval else runner.iter:
             return
         model = unwrapped(runner.model)
+        optimizers = [wrapper.optimizer for wrapper in wrappers_of(runner.optim_wrapper).values()]
         for name, network in model.named_modules():
             if isinstance(network, SRDenseNet) and all(
                     type(block) is DenseBlock for block in network.blocks) and any(
                         weight.requires_grad for weight in network.parameters()):
-                before = {key: weight.detach().clone()
-                          for key, weight in network.named_parameters()}
-                if is_main_process():
-                    self._revive(runner, name, network, model, data_batch)
-                self._spread(runner, name, network, before)
+                averages = [dict(hook.ema_model.module.named_modules())[name]
+                            for hook in runner.hooks if isinstance(hook, EMAHook)]
+                with followed(network, averages, optimizers):
+                    if is_main_process():
+                        self._revive(runner, name, network, model, data_batch)
+                    for weight in network.parameters():
+                        broadcast(weight.data)
 
     def _revive(self, runner, name: str, network: SRDenseNet, model, data_batch) -> None:
         with random_numbers_kept():
@@ -70,36 +75,15 @@ class ReviveHook(Hook):
         runner.logger.info(f'Revived maps of {name or "the network"}: ' + ', '.join(
             f'{part} {int(maps.sum())} of {len(maps)}' for part, maps in dead.items()))
 
-    def _spread(self, runner, name: str, network: SRDenseNet,
-                before: dict[str, torch.Tensor]) -> None:
-        """Give the new weights to all processes and averages, and forget their momentum."""
-        averages = [dict(unwrapped(hook.ema_model.module).named_modules())[name]
-                    for hook in runner.hooks if isinstance(hook, EMAHook)]
-        optimizers = _optimizers(runner)
-        for key, weight in network.named_parameters():
-            broadcast(weight.data)
-            new = weight.detach() != before[key]
-            for average in averages:
-                average.get_parameter(key).data[new] = weight.detach()[new]
-            for optimizer in optimizers:
-                for value in optimizer.state.get(weight, {}).values():
-                    if isinstance(value, torch.Tensor) and value.shape == weight.shape:
-                        value[new] = 0
-
-
-def _optimizers(runner) -> list[torch.optim.Optimizer]:
-    wrappers = runner.optim_wrapper
-    wrappers = wrappers.values() if isinstance(wrappers, dict) else [wrappers]
-    return [wrapper.optimizer for wrapper in wrappers]
-
 
 def _patches(runner, data_batch):
     """As many patches as tell which maps are dead; those of one batch are too few."""
     if data_batch is None:
         return None
     dataset = runner.train_loop.dataloader.dataset
-    state = np.random.get_state()
+    states = random.getstate(), np.random.get_state()
     found = [dataset[int(index)]['inputs'] for index in np.random.RandomState(
         runner.iter).randint(len(dataset), size=_PATCHES)]
-    np.random.set_state(state)
+    random.setstate(states[0])
+    np.random.set_state(states[1])
     return dict(inputs=found)
