@@ -105,16 +105,16 @@ def parse_specs(texts: Sequence[str],
     specs: list[Spec] = []
     for text in texts:
         config, checkpoint = split_entry(text)
+        if checkpoint == '':
+            raise UserError(f'{text}: no checkpoint after "=", write CONFIG=CHECKPOINT or CONFIG')
+        if checkpoint and '://' not in checkpoint and not Path(checkpoint).is_file():
+            raise UserError(f'{checkpoint}: there is no such checkpoint')
         if _names_weights(config, checkpoint):
             ours = not holds_community_network(checkpoint)
             name, config = config or Path(checkpoint).stem, None
         else:
             resolve_config(config)
             name = Path(config.rpartition('::')[2]).stem
-        if checkpoint == '':
-            raise UserError(f'{text}: no checkpoint after "=", write CONFIG=CHECKPOINT or CONFIG')
-        if checkpoint and '://' not in checkpoint and not Path(checkpoint).is_file():
-            raise UserError(f'{checkpoint}: there is no such checkpoint')
         if config is not None:
             ours = is_ours(read_config(config))
         for backend in run_by if ours else (backends.TORCH,):

@@ -15,7 +15,7 @@ from srdensenet_mm.backends.probing import find_scale
 from srdensenet_mm.backends.quantization import dead_leaves, to_int8
 from srdensenet_mm.checkpoints import load_network_with_meta
 from srdensenet_mm.checkpoints.model_config import known_normalization
-from srdensenet_mm.errors import UserError
+from srdensenet_mm.errors import UserError, printable
 from srdensenet_mm.files import atomic_write
 from srdensenet_mm.models.channels import channels_of
 from srdensenet_mm.optional_packages import import_optional
@@ -124,7 +124,7 @@ def export_checkpoint(source: str | Path,
         dtype=dtype,
         opset=str(opset),
         network=json.dumps(meta['network']),
-        source=Path(source).name,
+        source=printable(Path(source).name),
         source_sha256=hashlib.sha256(fileio.get(str(source))).hexdigest())
 
     model = folded(to_onnx(form, opset))

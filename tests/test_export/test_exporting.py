@@ -92,7 +92,8 @@ def test_rgb_network_is_clipped(make_checkpoint, tmp_path):
 
 
 def test_the_file_tells_what_it_is(make_checkpoint, tmp_path):
-    checkpoint, target = make_checkpoint(upscale_factor=3), tmp_path / 'net.onnx'
+    # A name in Latin-1, from an old disk; ONNX keeps UTF-8 alone.
+    checkpoint, target = make_checkpoint('n\udce4t.pth', upscale_factor=3), tmp_path / 'net.onnx'
     for opset in (13, 20):
         export_checkpoint(checkpoint, target, colour='rgb', opset=opset)
         model = onnx.load(str(target))
@@ -102,6 +103,7 @@ def test_the_file_tells_what_it_is(make_checkpoint, tmp_path):
         assert props['scale'] == '3' and props['channels'] == '3' and props['colour'] == 'rgb'
         assert props['dtype'] == 'fp32' and props['opset'] == str(opset)
         assert json.loads(props['network'])['mid_channels'] == 16
+        assert props['source'] == r'n\udce4t.pth'
         assert props['source_sha256'] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
         for value in (*model.graph.input, *model.graph.output):
             batch, channels, height, width = value.type.tensor_type.shape.dim

@@ -603,7 +603,7 @@ def test_prepare_names_every_bad_image(tmp_path):
     ('benchmark', 'no::x.py --out out', "no::x.py: the package 'no' is not installed"),
     ('benchmark', 'mmagic::x.py --out out', 'mmagic ships no such config'),
     ('benchmark', 'config.py= --out out', 'no checkpoint after "="'),
-    ('benchmark', 'config.py=no.pth --out out', 'no.pth: there is no such checkpoint'),
+    ('benchmark', 'name=no.pth --out out', 'no.pth: there is no such checkpoint'),
     ('benchmark', 'empty.py --out out', 'empty.py: its model with a network "generator" cannot'),
     ('benchmark', 'config.py --out out --runs 0', '--runs 0'),
     ('benchmark', 'config.py --out out --size 0', '--size 0'),
