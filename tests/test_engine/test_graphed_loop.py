@@ -149,6 +149,8 @@ def small_recipe(tmp_path, config_as_it_is):
     return make
 
 
+# MMEngine warns where schedulers step before the optimizer.
+@pytest.mark.filterwarnings('error:Detected call of `scheduler.step')
 def test_a_resumed_training_ends_as_one_in_a_piece(small_recipe):
     whole = train(small_recipe('whole'))
     cfg = small_recipe('pieces')

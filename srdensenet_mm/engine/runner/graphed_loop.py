@@ -100,6 +100,9 @@ class GraphedTrainLoop(ResumableIterTrainLoop):
     def run_iter(self, data_batch: None) -> None:
         self.runner.call_hook('before_train_iter', batch_idx=self._iter, data_batch=None)
         outputs = self._step(self.steps_per_iter)
+        # MMEngine's schedulers count the wrapper's steps, and warn where there was none.
+        wrapper = self.runner.optim_wrapper
+        wrapper._global_step = getattr(wrapper, '_global_step', 0) + self.steps_per_iter
         self.runner.call_hook(
             'after_train_iter', batch_idx=self._iter, data_batch=None, outputs=outputs)
         self._iter += 1
