@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from srdensenet_mm.config.type_name import type_name
+from srdensenet_mm.errors import UserError
 
 # Settings that only worker processes have.
 _OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'multiprocessing_context', 'timeout')
@@ -40,7 +41,13 @@ def follow_train_cfg(cfg: Config) -> list[str]:
 
     Returns:
         list[str]: The changes, a line each.
+
+    Raises:
+        UserError: The loop counts what the recipe sets no end for.
     """
+    for end in ('max_epochs', 'max_iters'):
+        if cfg.train_cfg.get(end, 0) is None:  # unset by hand
+            cfg.train_cfg.pop(end)
     by_epoch = _is_by_epoch(cfg.train_cfg)
     if by_epoch is None:
         return []
@@ -54,8 +61,10 @@ def _is_by_epoch(train_cfg: dict) -> bool | None:
     by_epoch = _loop_is_by_epoch(train_cfg)
     if _later(train_cfg, 'by_epoch', 'type'):
         by_epoch = bool(train_cfg['by_epoch'])
-    if by_epoch is None:
+    if by_epoch is None and 'type' in train_cfg:
         return None
+    if by_epoch is None:
+        by_epoch = 'max_epochs' in train_cfg
     # An end of the other kind, said after all else that tells the kind.
     end, before = ('max_iters', 'max_epochs') if by_epoch else ('max_epochs', 'max_iters')
     return by_epoch != all(_later(train_cfg, end, name) for name in ('type', 'by_epoch', before))
@@ -88,6 +97,9 @@ def _fit_loop(train_cfg: dict, by_epoch: bool) -> Iterator[str]:
         train_cfg.by_epoch = by_epoch
         yield f'train_cfg.by_epoch={by_epoch}'
     ours, other = ('max_epochs', 'max_iters') if by_epoch else ('max_iters', 'max_epochs')
+    if ours not in train_cfg and ('type' not in train_cfg or other in train_cfg):
+        raise UserError(f'train_cfg counts {ours[4:]}, but says not how many: set '
+                        f'train_cfg.{ours}')
     if other not in train_cfg or not _later(train_cfg, ours, other):
         return
     before = train_cfg.pop(other)

@@ -10,6 +10,7 @@ from tiny_training import tiny_config
 
 from srdensenet_mm.engine import running
 from srdensenet_mm.engine.fitting_settings import drop_worker_settings, follow_train_cfg
+from srdensenet_mm.errors import UserError
 
 IMAGES, BATCH = 11, 4
 LEFT_BY_ITERATIONS = dict(log_processor=dict(by_epoch=False))
@@ -97,6 +98,21 @@ def test_what_works_in_either_loop_stays(tmp_path):
         assert len(follow_train_cfg(cfg)) == len(recipe)
         assert cfg.train_cfg == dict(
             type='ResumableIterTrainLoop', max_iters=7, val_interval=20)
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('train_cfg = dict(_delete_=True, max_epochs=4)', dict(by_epoch=True, max_epochs=4)),
+    ('train_cfg = dict(max_epochs=4, max_iters=None)',
+     dict(by_epoch=True, max_epochs=4, val_interval=20)),
+    ('train_cfg = dict(by_epoch=True)', 'counts epochs, but .* set train_cfg.max_epochs')])
+def test_an_end_alone_and_none(tmp_path, text, expected):
+    cfg = derived(tmp_path, text)
+    if isinstance(expected, str):
+        with pytest.raises(UserError, match=expected):
+            follow_train_cfg(cfg)
+    else:
+        follow_train_cfg(cfg)
+        assert cfg.train_cfg == expected
 
 
 @pytest.mark.parametrize('as_option', [False, True])
