@@ -101,6 +101,8 @@ def test_what_a_database_lacks_is_named(database):
     recipe.train_dataloader.dataset.on_bad_image = 'skip'
     recipe.val_dataloader = recipe.val_evaluator = recipe.val_cfg = None
     assert running.train(recipe).iter == 2
+    with pytest.raises(UserError, match=r'LR.lmdb/absent\.png: cannot be loaded \(TypeError.*\)$'):
+        running.test(pairs_recipe(database, load, prefix), str(database / 'work/iter_2.pth'))
     load[0]['backend_args']['db_path'] = str(database / 'other.lmdb')
     with pytest.raises(UserError, match=r'cannot be loaded .*other\.lmdb'):
         running.train(pairs_recipe(database, load, prefix))

@@ -64,12 +64,13 @@ def name_bad_images(cfg: Config, loaders: Sequence[str]) -> None:
         if not _is_image_dataset(dataset):
             return dataset
         dataset, is_training = dataset.copy(), name == 'train_dataloader'
+        local = _reads_local_files(dataset)
         on_bad_image = dataset.pop('on_bad_image', 'raise')
         return dict(
             type='mmagic.CheckedPictures', scale=_scale_of(cfg), dataset=dataset,
             on_bad_image=on_bad_image if is_training else 'raise',
-            local=_reads_local_files(dataset),
-            hint=SKIP_HELP if is_training else f'({_hint(dataset)})')
+            local=local,
+            hint=SKIP_HELP if is_training else f'({_hint(dataset)})' if local else '')
 
     for name in loaders:
         if cfg.get(name):
