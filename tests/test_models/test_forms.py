@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from lively_weights import make_lively
 from plain_srdensenet import PlainSRDenseNet
+from rounding import assert_same_sums, terms
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
@@ -44,7 +45,7 @@ def _assert_computes_with(net, plain):
     expected = plain(x).detach()
     for grad in (False, True):
         with torch.set_grad_enabled(grad):
-            torch.testing.assert_close(net(x), expected, atol=1e-5, rtol=1e-5)
+            assert_same_sums(net(x), expected, terms(net))
 
 
 def _train(net, steps=3):
@@ -145,7 +146,7 @@ def test_hooks_see_and_change_the_values():
         whole = net(x)
         low = net.conv_first(x).relu()
         first = net.blocks[0](low)
-        assert torch.allclose(seen['out'], net.blocks[1](torch.cat([low, first], 1)), atol=1e-6)
+        assert_same_sums(seen['out'], net.blocks[1](torch.cat([low, first], 1)), terms(net))
         net.blocks[1].register_forward_hook(lambda module, args, out: out * 0)
         assert (net(x) - whole).abs().max() > 1e-3
 
@@ -280,7 +281,7 @@ def test_changed_weights_are_noticed():
         plain = PlainSRDenseNet(**SMALL)
         plain.load_state_dict(other[2])
         found = torch.func.functional_call(net, other[2], (x, ))
-        torch.testing.assert_close(found, plain(x), atol=1e-5, rtol=1e-5)
+        assert_same_sums(found, plain(x), terms(net))
         _assert_computes_with(copy.deepcopy(net), _by_effective_weights(net))
 
 
@@ -291,7 +292,7 @@ def test_functions_of_torch_func():
     for grad in (False, True):
         with torch.set_grad_enabled(grad):
             each = torch.func.vmap(lambda image: net(image[None])[0])(x)
-            torch.testing.assert_close(each, plain(x), atol=1e-5, rtol=1e-5)
+            assert_same_sums(each, plain(x), terms(net))
             _, found = torch.func.jvp(net, (x, ), (one.expand_as(x), ))
             _, expected = torch.func.jvp(plain, (x, ), (one.expand_as(x), ))
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
@@ -324,7 +325,7 @@ def test_exported_programs_take_any_size(kwargs, strict, grad):
             net, (torch.rand(2, 1, 13, 17), ), dynamic_shapes=(sizes, ), strict=strict)
     for shape in ((1, 1, 9, 12), (3, 1, 1, 30), (1, 1, 1, 1)):
         x = torch.rand(shape)
-        torch.testing.assert_close(program.module()(x), plain(x), atol=1e-5, rtol=1e-5)
+        assert_same_sums(program.module()(x), plain(x), terms(net))
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::torch.jit.TracerWarning')
@@ -344,7 +345,7 @@ def test_torchs_own_onnx_exporters(tmp_path, dynamo):
         for shape in ((1, 1, 9, 12), (3, 1, 5, 30)):
             x = torch.rand(shape)
             found, = session.run(None, dict(x=x.numpy()))
-            torch.testing.assert_close(torch.from_numpy(found), net(x), atol=1e-5, rtol=1e-5)
+            assert_same_sums(found, net(x), terms(net))
 
 
 @pytest.mark.parametrize('grad', [False, True])
@@ -357,4 +358,4 @@ def test_traced_and_compiled_networks_take_any_size(grad):
                  torch.compile(net, backend='aot_eager', fullgraph=True, dynamic=True)]
         for form, shape in itertools.product(forms, ((1, 1, 9, 12), (3, 1, 5, 30))):
             x = torch.rand(shape)
-            torch.testing.assert_close(form(x), plain(x), atol=1e-5, rtol=1e-5)
+            assert_same_sums(form(x), plain(x), terms(net))
