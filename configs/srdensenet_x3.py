@@ -28,7 +28,7 @@ train_dataloader = dict(
             dict(type='RandomPatchPair', scale=3, gt_patch_size=gt_patch_size),
             *_base_.train_pipeline[1:],
         ]))
-custom_hooks = [_base_.revive, _base_.ema]
+custom_hooks = [_base_.centre, _base_.revive, _base_.ema]
 default_hooks = dict(
     checkpoint=dict(interval=250, max_keep_ckpts=2), logger=dict(interval=50))
 env_cfg = dict(cudnn_benchmark=True)

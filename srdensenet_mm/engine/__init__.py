@@ -1,5 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Training: mixed precision, hooks, resuming, several processes."""
+from .hooks.centre_inputs_hook import CentreInputsHook
 from .hooks.checkpoint_keys_hook import CheckpointKeysHook
 from .hooks.dead_maps_hook import DeadMapsHook
 from .hooks.revive_hook import ReviveHook
@@ -14,7 +15,8 @@ from .runner.resumable_loop import ResumableIterTrainLoop
 from .runner.resumable_sampler import ResumableSampler
 
 __all__ = [
-    'AutocastOptimWrapper', 'CheckpointKeysHook', 'DeadMapsHook', 'GraphedTrainLoop',
-    'InvalidLossError', 'MuonWithAdam', 'ResumableIterTrainLoop', 'ResumableSampler',
-    'ReviveHook', 'SafeCheckpointHook', 'SaveOnSignalHook', 'StopOnInvalidLossHook', 'TeacherHook'
+    'AutocastOptimWrapper', 'CentreInputsHook', 'CheckpointKeysHook', 'DeadMapsHook',
+    'GraphedTrainLoop', 'InvalidLossError', 'MuonWithAdam', 'ResumableIterTrainLoop',
+    'ResumableSampler', 'ReviveHook', 'SafeCheckpointHook', 'SaveOnSignalHook',
+    'StopOnInvalidLossHook', 'TeacherHook'
 ]

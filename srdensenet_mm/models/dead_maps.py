@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .colour import luma_of
+from .dense_block import DenseBlock
 from .initialization import he_normal
 
 
@@ -45,6 +46,36 @@ def which_dead(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
             stack.callback(hooked.remove)
         stack.enter_context(_evaluating(network))
         getattr(network, 'gen_feature', network)(inputs)
+    return found
+
+
+def behind_conv_first(network: nn.Module) -> list[nn.Conv2d]:
+    """The convolutions of an SRDenseNet that read maps behind a ReLU, up to the bottleneck."""
+    return [*(layer for block in network.blocks if type(block) is DenseBlock
+              for layer in block.layers), network.bottleneck]
+
+
+@torch.no_grad()
+def input_means(network: nn.Module, inputs: Tensor) -> dict[nn.Conv2d, Tensor]:
+    """The means of the maps that the convolutions of :func:`behind_conv_first` read.
+
+    Args:
+        network (nn.Module): An SRDenseNet. Does not change.
+        inputs (Tensor): As for :func:`which_dead`.
+
+    Returns:
+        Dict[nn.Conv2d, Tensor]: Means over images and pixels, shape
+        (in_channels, ).
+    """
+    found = {}
+    if network.conv_first.in_channels == 1 and inputs.size(1) != 1:
+        inputs = luma_of(inputs)
+    with ExitStack() as stack:
+        for conv in behind_conv_first(network):
+            stack.callback(conv.register_forward_pre_hook(
+                lambda conv, args: found.update({conv: args[0].float().mean((0, 2, 3))})).remove)
+        stack.enter_context(_evaluating(network))
+        network(inputs)
     return found
 
 

@@ -13,11 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from srdensenet_mm.engine.optimizers.muon import MuonWithAdam, is_kernel
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.models import SRDenseNet
-from srdensenet_mm.models.dead_maps import followed, revive, which_dead
+from srdensenet_mm.models.dead_maps import (
+    behind_conv_first,
+    followed,
+    input_means,
+    revive,
+    which_dead,
+)
 
 from .bare import ROOT
 from .fast_network import Variant, upscale
@@ -89,6 +96,7 @@ def _phase(args, state: dict, variant: Variant, images, held_back, device, deadl
     if teachers and args.share:
         budget = min(args.teacher_seconds, 0.5 * (deadline - time.time()))
         print(planes.teach(Teacher(teachers, device), args.share, budget), flush=True)
+    _centre(network, optimizer, planes)  # before the step is captured
     step = Step(network, optimizer, planes, variant, dtype)
     sets = dict(set5=[cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
                       for path in sorted(SET5.glob('*.png'))], held_back=held_back)
@@ -104,6 +112,9 @@ def _phase(args, state: dict, variant: Variant, images, held_back, device, deadl
         if args.revive_every and state['steps'] % args.revive_every < CHUNK:
             with followed(network, [average], [optimizer]):
                 revive(network, dead_of(network, patches))
+        # Maps change fast at first.
+        if state['steps'] < 1000 or state['steps'] % 100 < CHUNK:
+            _centre(network, optimizer, planes)
         losses.append(step(CHUNK, rate * _schedule(progress, args.warm_up, args.schedule)))
         if not losses[-1] < 1e3:
             raise UserError(f'step {state["steps"]}: the loss is {losses[-1]}; go on from the '
@@ -119,6 +130,14 @@ def _phase(args, state: dict, variant: Variant, images, held_back, device, deadl
             losses = []
     return _save(args, state, network, average, optimizer, losses, sets, patches, scale,
                  last=state['seconds'] >= plan)
+
+
+def _centre(network: nn.Module, optimizer: MuonWithAdam, planes: Planes) -> None:
+    """Measure the means that the optimizer centres the kernels' inputs by."""
+    means = input_means(network, planes.draw(8)[0])
+    for conv in behind_conv_first(network):
+        if is_kernel(conv.weight):
+            optimizer.centre(conv.weight, conv.bias, means[conv])
 
 
 def _schedule(progress: float, warm_up: float, kind: str) -> float:

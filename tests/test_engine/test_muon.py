@@ -1,6 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 import copy
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from mmagic.registry import OPTIMIZERS
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from srdensenet_mm.engine import MuonWithAdam
+from srdensenet_mm.engine import CentreInputsHook, MuonWithAdam
 from srdensenet_mm.engine.optimizers.muon import is_kernel, orthogonalize
 from srdensenet_mm.models import SRDenseNet
 
@@ -197,3 +198,67 @@ def test_biases_have_their_part_of_the_rate():
         moved.append({key: value - before[key] for key, value in network.state_dict().items()})
     for key, move in moved[0].items():
         torch.testing.assert_close(moved[1][key], move * (0.1 if key.endswith('bias') else 1))
+
+
+def test_a_centred_kernel_steps_as_one_that_reads_centred_maps():
+    """Against the layer written out as W (x - m) + b', which Muon steps as it is."""
+    torch.manual_seed(0)
+    x, m = torch.rand(4, 20, 9, 9) + torch.rand(20, 1, 1), 3 * torch.rand(20)
+    target = torch.randn(4, 24, 7, 7)
+    conv = nn.Conv2d(20, 24, 3)
+    other = copy.deepcopy(conv)
+    with torch.no_grad():
+        other.bias += conv.weight.sum((2, 3)) @ m
+    centred = MuonWithAdam(conv.parameters(), lr=1e-2, bias_lr_mult=0.1)
+    centred.centre(conv.weight, conv.bias, m)
+    plain = MuonWithAdam(other.parameters(), lr=1e-2, bias_lr_mult=0.1)
+    for step in range(4):
+        if step == 2:  # resumed
+            again = MuonWithAdam(conv.parameters(), lr=1e-2, bias_lr_mult=0.1)
+            again.load_state_dict(centred.state_dict())
+            again.centre(conv.weight, conv.bias)
+            centred = again
+        for optimizer, layer, inputs in ((centred, conv, x), (plain, other, x - m[:, None, None])):
+            optimizer.zero_grad()
+            (layer(inputs) - target).square().mean().backward()
+            optimizer.step()
+        torch.testing.assert_close(conv.weight, other.weight, rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            conv.bias, other.bias - other.weight.sum((2, 3)) @ m, rtol=0, atol=1e-3)
+    # The means are those of the last measurements.
+    centred.centre(conv.weight, conv.bias, m + 1, share=0.5)
+    torch.testing.assert_close(centred.state[conv.weight]['input_mean'], m + 0.5)
+
+
+@pytest.mark.parametrize('level', ['all', 'hl', 'h'])
+def test_the_means_are_those_of_what_convolutions_read(level):
+    torch.manual_seed(1)
+    network = SRDenseNet(
+        upscale_factor=2, mid_channels=16, num_blocks=2, num_layers=2, growth_rate=16,
+        bottleneck_channels=16, feature_level=level)
+    model = nn.ModuleDict(dict(generator=network))
+    model.data_preprocessor = lambda data, training: data
+    optimizer = MuonWithAdam(model.parameters())
+    runner = SimpleNamespace(
+        model=model, iter=20, optim_wrapper=SimpleNamespace(optimizer=optimizer))
+    images = [torch.rand(1, 8, 9) for _ in range(8)]
+    hook = CentreInputsHook(interval=10)
+    hook.before_train_iter(runner, 20, dict(inputs=images))
+    x = network.conv_first(torch.stack(images)).relu()
+    sources = [x]
+    for block in network.blocks:
+        reads = torch.cat(sources, dim=1) if level == 'all' else sources[-1]
+        first = block.layers[0](reads).relu()
+        for layer, maps in zip(block.layers, (reads, first), strict=True):
+            torch.testing.assert_close(
+                optimizer.state[layer.weight]['input_mean'], maps.mean((0, 2, 3)))
+        sources.append(torch.cat([first, block.layers[1](first).relu()], dim=1))
+    reads = {'all': sources, 'hl': [sources[0], sources[-1]], 'h': sources[-1:]}[level]
+    torch.testing.assert_close(optimizer.state[network.bottleneck.weight]['input_mean'],
+                               torch.cat(reads, dim=1).mean((0, 2, 3)))
+    assert not any(module._forward_pre_hooks for module in network.modules())
+    # Between measurements the means stay.
+    before = optimizer.state[network.bottleneck.weight]['input_mean'].clone()
+    runner.iter = 21
+    hook.before_train_iter(runner, 21, dict(inputs=[2 * image for image in images]))
+    assert torch.equal(optimizer.state[network.bottleneck.weight]['input_mean'], before)

@@ -20,9 +20,11 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1.0, end_factor=0.002, by_epoch=False, begin=warmup_iters,
          end=max_iters),
 ]
-# For custom_hooks = [_base_.revive, _base_.ema]: averages over 500 steps.
+# For custom_hooks: averages over 500 steps.
 ema = dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-2)
-# Maps that die get new weights, every 500 steps.
+# For custom_hooks too. Kernels learn as if what they read were centred, which keeps maps alive.
+# Maps that die all the same get new weights, every 500 steps.
+centre = dict(type='CentreInputsHook', interval=2)
 revive = dict(type='ReviveHook', interval=50)
 
 # Their teachers: docs/training_data.md.

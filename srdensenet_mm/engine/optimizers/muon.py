@@ -29,6 +29,11 @@ class MuonWithAdam(Optimizer):
     A step is scaled to the size of Adam's. So both use the same learning rate,
     and schedules that suit Adam suit Muon.
 
+    Kernels whose inputs' means are known (:meth:`centre`) are stepped as if
+    these inputs were centred (Schraudolph, 1998). Maps behind a ReLU are never
+    negative, so a kernel's step along their mean moves all its outputs at once.
+    A few of these steps make a map zero for good.
+
     Args:
         params (iterable): Parameters, or groups of them. Kernels (two or more
             dimensions, both sides of the matrix at least 16 long) are Muon's.
@@ -66,6 +71,33 @@ class MuonWithAdam(Optimizer):
         super().__init__(params, dict(
             lr=lr, momentum=momentum, betas=tuple(betas), eps=eps, weight_decay=weight_decay,
             ns_steps=ns_steps, bias_lr_mult=bias_lr_mult))
+        self._biases: dict[Tensor, Tensor] = {}
+
+    @torch.no_grad()
+    def centre(self, kernel: Tensor, bias: Tensor, mean: Tensor | None = None,
+               share: float = 0.3) -> None:
+        """Step a kernel from now on as if its inputs were centred.
+
+        With inputs x of mean m, W x + b is W (x - m) + b'. The kernel's gradient
+        is that of W in the second form. The bias follows each step of W, so that
+        b' stays as it is.
+
+        Args:
+            kernel (Tensor): Of a convolution that Muon steps, (out, in, kh, kw).
+            bias (Tensor): The convolution's, (out, ).
+            mean (Tensor, optional): Mean of the input's maps over images and
+                pixels, (in, ). None keeps what a checkpoint has brought.
+            share (float): Of ``mean`` in a mean that is known already. Defaults
+                to 0.3.
+        """
+        self._biases[kernel] = bias
+        state = self.state[kernel]
+        if mean is None:
+            return
+        if 'input_mean' in state:
+            state['input_mean'].lerp_(mean, share)
+        else:
+            state['input_mean'] = mean.clone()
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -104,16 +136,28 @@ class MuonWithAdam(Optimizer):
         torch._foreach_mul_(moves, [0.2 * math.sqrt(max(matrix.shape)) for matrix in matrices])
         torch._foreach_mul_(moves, group['lr'])
         torch._foreach_sub_(kernels, moves)
+        for kernel, move in zip(kernels, moves, strict=True):
+            if self._is_centred(kernel):
+                self._biases[kernel] += move.sum((2, 3)) @ self.state[kernel]['input_mean']
 
     def _directions(self, kernels: list[Tensor], momentum: float) -> list[Tensor]:
         for kernel in kernels:
             state = self.state[kernel]
-            if not state:
+            if 'momentum' not in state:
                 state['momentum'] = torch.zeros_like(kernel)
         momenta = [self.state[kernel]['momentum'] for kernel in kernels]
-        gradients = [kernel.grad for kernel in kernels]
+        gradients = [self._gradient(kernel) for kernel in kernels]
         torch._foreach_lerp_(momenta, gradients, 1 - momentum)
         return torch._foreach_lerp(gradients, momenta, momentum)
+
+    def _is_centred(self, kernel: Tensor) -> bool:
+        return kernel in self._biases and 'input_mean' in self.state[kernel]
+
+    def _gradient(self, kernel: Tensor) -> Tensor:
+        if not self._is_centred(kernel) or self._biases[kernel].grad is None:
+            return kernel.grad
+        mean = self.state[kernel]['input_mean']
+        return kernel.grad - self._biases[kernel].grad.outer(mean)[..., None, None]
 
     def _step_adam(self, params: list[Tensor], group: dict, lr: float | Tensor) -> None:
         if not params:
