@@ -197,7 +197,8 @@ class _AtomicSaver:
     """A Runner whose ``save_checkpoint`` writes to a temporary name first."""
 
     def __init__(self, runner):
-        self._runner = runner
+        # After a best checkpoint, MMEngine saves the last one with this in the Runner's place.
+        self._runner = runner._runner if isinstance(runner, _AtomicSaver) else runner
 
     def __getattr__(self, name: str):
         return getattr(self._runner, name)
