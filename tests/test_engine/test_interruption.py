@@ -156,6 +156,8 @@ def test_signal_saves_and_resume_is_exact(tmp_path, alone, number, status, itera
     assert re.search(f'after iteration {iteration}: saved {saved}.*--resume', output)
     # With a worker this time: what is drawn does not depend on who draws it.
     _train(tmp_path, resume=True, num_workers=1)
+    # A resume takes the averages and the weights beside them.
+    assert 'averaged weights' not in ''.join(capfd.readouterr())
     assert _losses(tmp_path) == _losses(alone)
     _assert_same(_checkpoint(tmp_path), _checkpoint(alone))
     assert [name for name in _names(tmp_path) if 'best' in name] == [

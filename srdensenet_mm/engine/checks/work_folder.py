@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from srdensenet_mm.checkpoints.reading import read_checkpoint
+from srdensenet_mm.checkpoints.reading import read_content
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 
@@ -75,7 +75,7 @@ def find_whole_checkpoint(work_dir: str) -> str | None:
     first_error = None
     for candidate in candidates:
         try:
-            read_checkpoint(candidate)
+            read_content(candidate)
         except UserError as error:
             print_log(f'{error}; trying an older one', 'current', logging.WARNING)
             first_error = first_error or error
