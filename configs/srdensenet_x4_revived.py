@@ -1,9 +1,10 @@
-"""SRDenseNet_All x4 from published weights on: their dead maps made new, and taught by a network.
+"""SRDenseNet_All x4 from the published weights on: their dead maps made new, and taught.
 
     python tools/make_teacher_targets.py TEACHER ... --data data/train/HQ --out data/teachers/x4
     python tools/train.py configs/srdensenet_x4_revived.py
 
-For two CPU cores and three hours. docs/training_data.md lists images and teachers.
+For a CPU: two cores with bf16 take an hour. docs/training_data.md lists images and teachers, and
+docs/training_history.md what was tried.
 """
 _base_ = [
     '_base_/runtime.py',
@@ -27,11 +28,11 @@ train_dataloader = dict(
         ]))
 
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
-max_iters = 8000
+max_iters = 6000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     _base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
-custom_hooks = [dict(type='ReviveHook'), _base_.ema]
+custom_hooks = [_base_.centre, dict(type='ReviveHook', interval=100), _base_.ema]
 default_hooks = dict(
     checkpoint=dict(interval=250, max_keep_ckpts=2), logger=dict(interval=50))
 randomness = dict(seed=0)

@@ -16,7 +16,7 @@ train_dataloader = dict(
         on_bad_image='skip'))
 
 # No averages of the weights: while a network learns fast, they are far behind the last weights.
-custom_hooks = []
+custom_hooks = [_base_.centre]
 default_hooks = dict(
     checkpoint=dict(interval=250, max_keep_ckpts=2), logger=dict(interval=50))
 randomness = dict(seed=0)

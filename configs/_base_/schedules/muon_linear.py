@@ -19,3 +19,6 @@ param_scheduler = [
 # For custom_hooks = [_base_.ema]: averages over some 200 iterations. Longer ones would still
 # contain early weights.
 ema = dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=5e-3)
+# For custom_hooks, where blocks have much to learn: kernels step as if what they read were
+# centred, which keeps maps alive.
+centre = dict(type='CentreInputsHook')

@@ -22,7 +22,7 @@ param_scheduler = [
 ]
 # For custom_hooks: averages over 500 steps.
 ema = dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-2)
-# For custom_hooks too. Kernels learn as if what they read were centred, which keeps maps alive.
+# For custom_hooks too. Kernels step as if what they read were centred, which keeps maps alive.
 # Maps that die all the same get new weights, every 500 steps.
 centre = dict(type='CentreInputsHook', interval=2)
 revive = dict(type='ReviveHook', interval=50)
