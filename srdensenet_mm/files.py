@@ -127,6 +127,8 @@ def _move(source: Path, target: Path) -> None:
             with suppress(OSError):
                 target.unlink()
             raise
+    with suppress(OSError):
+        shutil.copystat(source, target)
 
 
 def remove_half_written(folder: str | Path, suffix: str) -> None:

@@ -49,6 +49,17 @@ def test_a_share_that_refuses_all_but_files_gets_them_whole(tmp_path, grudging_s
     assert os.listdir(tmp_path / 'out') == ['file.txt']
 
 
+def test_a_copy_keeps_its_time_where_a_share_takes_one(tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, 'replace', fail)
+    with atomic_write(tmp_path / 'file.txt') as temporary:
+        temporary.write_text('whole')
+        os.utime(temporary, (1e9, 1e9))
+    assert (tmp_path / 'file.txt').stat().st_mtime == 1e9
+
+
 def test_a_copy_that_fails_leaves_no_half(tmp_path, grudging_share, monkeypatch):
     def copy_half(read, write):
         write.write(read.read(2))
