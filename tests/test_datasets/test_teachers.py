@@ -102,13 +102,13 @@ def test_lr_hr_and_teacher_stay_registered(scale, sides, shrink, patch, seed):
                     whole[:whole.shape[0] // scale * scale, :whole.shape[1] // scale * scale]),
                     scale)
                 side = patch // scale
-                for top in range(lr.shape[0] - side + 1):
-                    for left in range(lr.shape[1] - side + 1):
-                        crops = [array[top * k:(top + side) * k, left * k:(left + side) * k]
-                                 .transpose(2, 0, 1) for array, k in ((lr, 1), (whole, scale))]
-                        found += any(
-                            np.array_equal(one, low) and np.allclose(other, high, atol=1e-2)
-                            for one, other in zip(*map(turns, crops), strict=True))
+                windows = np.lib.stride_tricks.sliding_window_view(lr, (side, side), (0, 1))
+                found += len({
+                    (top, left) for one, other in zip(turns(low), turns(high), strict=True)
+                    for top, left in np.argwhere((windows == one).all((2, 3, 4)))
+                    if np.allclose(whole[top * scale:(top + side) * scale,
+                                         left * scale:(left + side) * scale].transpose(2, 0, 1),
+                                   other, atol=1e-2)})
             assert found == 1
         # The same on a device, where the patches lie.
         resident = ResidentPatches(
