@@ -3,8 +3,8 @@
     python tools/make_teacher_targets.py TEACHER ... --data data/train/HQ --out data/teachers/x4
     python tools/train.py configs/srdensenet_x4_revived.py
 
-For a CPU: two cores with bf16 take an hour. docs/training_data.md lists images and teachers, and
-docs/training_history.md what was tried.
+For a CPU: one core with bf16 takes less than two hours. docs/training_data.md lists images and
+teachers, and docs/training_history.md what was tried.
 """
 _base_ = [
     '_base_/runtime.py',

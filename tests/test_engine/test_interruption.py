@@ -142,7 +142,8 @@ def test_training_learns_and_keeps_what_it_should(alone):
 
 
 @pytest.mark.parametrize('number, status, iteration', [
-    ('sigterm', 143, 13), ('sigint', 130, 20), ('sighup', 129, 13)])
+    ('sigterm', 143, 13), ('sigterm', 143, 20), ('sigint', 130, 13), ('sigint', 130, 20),
+    ('sighup', 129, 13)])
 def test_signal_saves_and_resume_is_exact(tmp_path, alone, number, status, iteration, capfd):
     handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     before = [signal.getsignal(one) for one in handled]
