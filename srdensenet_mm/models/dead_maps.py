@@ -4,11 +4,12 @@
 ReLU has no gradient where it is zero, so a map that is zero everywhere stays so.
 """
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from .colour import luma_of
 from .dense_block import DenseBlock
@@ -33,19 +34,12 @@ def which_dead(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     def look(part: str, maps: Tensor) -> None:
         found[part] = (maps == 0).all(dim=3).all(dim=2).all(dim=0)
 
-    if network.conv_first.in_channels == 1 and inputs.size(1) != 1:
-        inputs = luma_of(inputs)
-    with ExitStack() as stack:
-        # With hooks, the network computes in its plain form for this one call.
-        hooked = network.conv_first.register_forward_hook(
-            lambda module, args, out: look('conv_first', F.relu(out)))
-        stack.callback(hooked.remove)
-        for number, block in enumerate(network.blocks):
-            hooked = block.register_forward_hook(
-                lambda module, args, out, number=number: look(f'blocks.{number}', out))
-            stack.callback(hooked.remove)
-        stack.enter_context(_evaluating(network))
-        getattr(network, 'gen_feature', network)(inputs)
+    _run_with(network, inputs, [
+        network.conv_first.register_forward_hook(
+            lambda module, args, out: look('conv_first', F.relu(out))),
+        *(block.register_forward_hook(
+            lambda module, args, out, number=number: look(f'blocks.{number}', out))
+            for number, block in enumerate(network.blocks))])
     return found
 
 
@@ -68,15 +62,25 @@ def input_means(network: nn.Module, inputs: Tensor) -> dict[nn.Conv2d, Tensor]:
         (in_channels, ).
     """
     found = {}
-    if network.conv_first.in_channels == 1 and inputs.size(1) != 1:
-        inputs = luma_of(inputs)
-    with ExitStack() as stack:
-        for conv in behind_conv_first(network):
-            stack.callback(conv.register_forward_pre_hook(
-                lambda conv, args: found.update({conv: args[0].float().mean((0, 2, 3))})).remove)
-        stack.enter_context(_evaluating(network))
-        network(inputs)
+    _run_with(network, inputs, [conv.register_forward_pre_hook(
+        lambda conv, args: found.update({conv: args[0].float().mean((0, 2, 3))}))
+        for conv in behind_conv_first(network)])
     return found
+
+
+def _run_with(network: nn.Module, inputs: Tensor, hooks: Sequence[RemovableHandle]) -> None:
+    """Run a network with hooks, which are removed then.
+
+    With hooks, it computes in its plain form for this one call.
+    """
+    try:
+        if network.conv_first.in_channels == 1 and inputs.size(1) != 1:
+            inputs = luma_of(inputs)
+        with _evaluating(network):
+            getattr(network, 'gen_feature', network)(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

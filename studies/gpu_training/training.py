@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from srdensenet_mm.engine.optimizers.muon import MuonWithAdam, is_kernel
+from srdensenet_mm.engine.optimizers.muon import MuonWithAdam
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.files import atomic_write
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
@@ -136,8 +136,7 @@ def _centre(network: nn.Module, optimizer: MuonWithAdam, planes: Planes) -> None
     """Measure the means that the optimizer centres the kernels' inputs by."""
     means = input_means(network, planes.draw(8)[0])
     for conv in behind_conv_first(network):
-        if is_kernel(conv.weight):
-            optimizer.centre(conv.weight, conv.bias, means[conv])
+        optimizer.centre(conv.weight, conv.bias, means[conv])
 
 
 def _schedule(progress: float, warm_up: float, kind: str) -> float:

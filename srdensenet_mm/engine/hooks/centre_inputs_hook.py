@@ -5,7 +5,7 @@ from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import Hook
 
 from srdensenet_mm.checkpoints.fitting import unwrapped
-from srdensenet_mm.engine.optimizers.muon import MuonWithAdam, is_kernel
+from srdensenet_mm.engine.optimizers.muon import MuonWithAdam
 from srdensenet_mm.engine.runner.parts import wrappers_of
 from srdensenet_mm.models import SRDenseNet
 from srdensenet_mm.models.dead_maps import behind_conv_first, input_means
@@ -60,8 +60,6 @@ class CentreInputsHook(Hook):
                         means = input_means(
                             network, inputs_of(runner, model, data_batch, _PATCHES))
                 for conv in behind_conv_first(network):
-                    if not is_kernel(conv.weight):
-                        continue
                     mean = None
                     if measure:
                         mean = means.get(conv, conv.weight.new_empty(conv.in_channels))

@@ -1,7 +1,5 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Gives a network back the maps that died."""
-import random
-
 import numpy as np
 from mmagic.registry import HOOKS
 from mmengine.dist import broadcast, is_main_process
@@ -9,6 +7,7 @@ from mmengine.hooks import EMAHook, Hook
 
 from srdensenet_mm.checkpoints.fitting import unwrapped
 from srdensenet_mm.engine.runner.parts import wrappers_of
+from srdensenet_mm.engine.runner.sample_seeds import seeded
 from srdensenet_mm.models import DenseBlock, SRDenseNet
 from srdensenet_mm.models.dead_maps import followed, revive, which_dead
 
@@ -81,9 +80,6 @@ def _patches(runner, data_batch):
     if data_batch is None:
         return None
     dataset = runner.train_loop.dataloader.dataset
-    states = random.getstate(), np.random.get_state()
-    found = [dataset[int(index)]['inputs'] for index in np.random.RandomState(
-        runner.iter).randint(len(dataset), size=_PATCHES)]
-    random.setstate(states[0])
-    np.random.set_state(states[1])
-    return dict(inputs=found)
+    with seeded(runner.iter):
+        return dict(inputs=[dataset[int(index)]['inputs'] for index in np.random.randint(
+            len(dataset), size=_PATCHES)])

@@ -83,13 +83,16 @@ class MuonWithAdam(Optimizer):
         b' stays as it is.
 
         Args:
-            kernel (Tensor): Of a convolution that Muon steps, (out, in, kh, kw).
+            kernel (Tensor): Of a convolution, (out, in, kh, kw). One that is
+                left to Adam stays as it is.
             bias (Tensor): The convolution's, (out, ).
             mean (Tensor, optional): Mean of the input's maps over images and
                 pixels, (in, ). None keeps what a checkpoint has brought.
             share (float): Of ``mean`` in a mean that is known already. Defaults
                 to 0.3.
         """
+        if not is_kernel(kernel):
+            return
         self._biases[kernel] = bias
         state = self.state[kernel]
         if mean is None:
