@@ -63,7 +63,7 @@ def _spied(monkeypatch):
     calls = []
     compute = choice.compute
     monkeypatch.setattr(choice, 'compute', lambda *args, **kwargs: calls.append(
-        kwargs['lean']) or compute(*args, **kwargs))
+        kwargs['form']) or compute(*args, **kwargs))
     return calls
 
 
@@ -75,10 +75,10 @@ def test_untouched_networks_take_the_fast_forms(monkeypatch):
         net(x)
         net.register_forward_hook(lambda *_: None)  # On the whole: called in any form.
         net(x)
-    assert calls == [False, True, True]
+    assert calls == ['trained', 'lean', 'lean']
     with computing('graph'), torch.no_grad():
         net(x)
-    assert calls.pop() is False
+    assert calls.pop() == 'traced'
     with computing('plain'):
         net(x)
     assert len(calls) == 3

@@ -57,15 +57,16 @@ def _grow(layers: Sequence[nn.Conv2d], start: int, stop: int, sums: Tensor) -> l
         return [F.relu(sums)]
     middle = (start + stop) // 2
     width = layers[0].out_channels
-    own = width * (middle - start)
-    earlier = _side_by_side(_grow(layers, start, middle, sums[:, :own]))
     readers = layers[middle:stop]
-    later = F.conv2d(
-        earlier,
-        torch.cat([reader.weight[:, width * start:width * middle] for reader in readers]),
-        None if start else torch.cat([reader.bias for reader in readers]), padding=1)
+    weight = torch.cat([reader.weight[:, width * start:width * middle] for reader in readers])
     if start:
-        later.add_(sums[:, own:])
+        own, others = sums.split([width * (middle - start), width * (stop - middle)], dim=1)
+        earlier = _side_by_side(_grow(layers, start, middle, own))
+        later = F.conv2d(earlier, weight, padding=1).add_(others)
+    else:
+        earlier = _side_by_side(_grow(layers, start, middle, sums))
+        later = F.conv2d(
+            earlier, weight, torch.cat([reader.bias for reader in readers]), padding=1)
     return [earlier, *_grow(layers, middle, stop, later)]
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..stock_parts import are_stock_parts, has_stock_trunk
+from .form import Form
 from .liif import is_stock_mlp, query_of
 from .network import bottleneck_maps, compute
 
@@ -64,8 +65,8 @@ def fused_forward(network: nn.Module, x: Tensor) -> Callable[[nn.Module, Tensor]
         Callable, optional: (network, x) -> output; None where the plain
         forward must run.
     """
-    lean = _lean(network, x, are_stock_parts)
-    return None if lean is None else functools.partial(compute, lean=lean)
+    form = _form(network, x, are_stock_parts)
+    return None if form is None else functools.partial(compute, form=form)
 
 
 def fused_bottleneck_maps(network: nn.Module,
@@ -80,8 +81,8 @@ def fused_bottleneck_maps(network: nn.Module,
     Returns:
         Callable, optional: (network, x) -> maps.
     """
-    lean = _lean(network, x, has_stock_trunk)
-    return None if lean is None else functools.partial(bottleneck_maps, lean=lean)
+    form = _form(network, x, has_stock_trunk)
+    return None if form is None else functools.partial(bottleneck_maps, form=form)
 
 
 def fused_query(network: nn.Module, x: Tensor) -> Callable[[Tensor, Tensor], Tensor] | None:
@@ -94,13 +95,13 @@ def fused_query(network: nn.Module, x: Tensor) -> Callable[[Tensor, Tensor], Ten
     Returns:
         Callable, optional: (coord, cell) -> values, see :func:`.liif.query_of`.
     """
-    lean = _lean(network, x, lambda net: has_stock_trunk(net) and is_stock_mlp(net.imnet))
-    return None if lean is None else query_of(network, bottleneck_maps(network, x, lean), lean)
+    form = _form(network, x, lambda net: has_stock_trunk(net) and is_stock_mlp(net.imnet))
+    return None if form is None else query_of(network, bottleneck_maps(network, x, form), form)
 
 
-def _lean(network: nn.Module, x: Tensor,
-          has_stock_parts: Callable[[nn.Module], bool]) -> bool | None:
-    """Whether sums may be made in place; None where the plain form must run."""
+def _form(network: nn.Module, x: Tensor,
+          has_stock_parts: Callable[[nn.Module], bool]) -> Form | None:
+    """The fused form to compute in; None where the plain form must run."""
     compiling = torch.compiler.is_compiling()
     asked_for = None if compiling else _asked_for.get()
     traced = asked_for != 'graph' and (
@@ -112,7 +113,9 @@ def _lean(network: nn.Module, x: Tensor,
     if not _is_untouched(network) or not has_stock_parts(network):
         return None
     # A compiler fuses by itself. Pieces of a fixed size would bind it to one image size.
-    return not (compiling or asked_for == 'graph' or torch.is_grad_enabled())
+    if compiling or asked_for == 'graph':
+        return 'traced'
+    return 'trained' if torch.is_grad_enabled() else 'lean'
 
 
 def _is_untouched(network: nn.Module) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..autocast import in_float32
 from ..local_ensemble import local_ensemble
+from .form import Form
 from .linear_relu import linear_relu
 
 # Points that most calls will have. More do not fit the cache.
@@ -32,13 +33,13 @@ def is_stock_mlp(imnet: nn.Module) -> bool:
         for i, layer in enumerate(layers))
 
 
-def query_of(network: nn.Module, maps: Tensor, lean: bool) -> Callable[[Tensor, Tensor], Tensor]:
+def query_of(network: nn.Module, maps: Tensor, form: Form) -> Callable[[Tensor, Tensor], Tensor]:
     """Prepare the values of images at points that are given later.
 
     Args:
         network (nn.Module): A LIIFSRDenseNet with MMagic's MLPRefiner.
         maps (Tensor): The bottleneck's maps, shape (N, C, H, W), float.
-        lean (bool): See :func:`.network.compute`.
+        form (str): See :func:`.network.compute`.
 
     Returns:
         Callable: (coord, cell), each (N, Q, 2) -> values, (N, Q, out_dim).
@@ -52,7 +53,7 @@ def query_of(network: nn.Module, maps: Tensor, lean: bool) -> Callable[[Tensor, 
     sums = sums.permute(0, 2, 3, 1).reshape(n * height * width, -1)
     place_weight = first.weight[:, columns:]
     images = torch.arange(n, device=maps.device).view(n, 1) * (height * width)
-    if lean:
+    if form == 'lean':
         layers = [linear_relu(layer.weight.to(sums.dtype), layer.bias.to(sums.dtype), _POINTS)
                   for layer in hidden]
     else:

@@ -17,22 +17,23 @@ from torch import Tensor, nn
 from ..autocast import in_float32, is_autocast
 from ..checkpointing import checkpointed
 from .block import dense_block, grow
+from .form import Form
 
 
-def trunk(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
+def trunk(network: nn.Module, x: Tensor, form: Form) -> Tensor:
     """Compute the bottleneck's maps, before any activation.
 
     Args:
         network (nn.Module): An SRDenseNet with the paper's own parts.
         x (Tensor): Shape (N, in_channels, H, W), float.
-        lean (bool): See :func:`.network.compute`.
+        form (str): See :func:`.network.compute`.
 
     Returns:
         Tensor: Shape (N, bottleneck_channels, H, W), in ``channels_last``.
     """
-    low_level = _low_level_maps(network, x, lean)
+    low_level = _low_level_maps(network, x, form)
     if network.feature_level == 'all':
-        return _by_contributions(network, low_level, lean)
+        return _by_contributions(network, low_level, form)
     x = low_level
     for block in network.blocks:
         x = checkpointed(network.with_cp, functools.partial(dense_block, list(block.layers)), x)
@@ -41,12 +42,12 @@ def trunk(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
     return network.bottleneck(x)
 
 
-def _low_level_maps(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
+def _low_level_maps(network: nn.Module, x: Tensor, form: Form) -> Tensor:
     # oneDNN and cuDNN run the network faster in channels_last, the layout of its input.
     # (contiguous() does not change the layout of an image with one channel.)
     # An exported graph's engine chooses by itself. In training, the first kernel's gradient
     # would have another layout than the kernel, and DDP would warn of that.
-    if lean:
+    if form == 'lean':
         x = x.to(memory_format=torch.channels_last)
     maps = F.relu(in_float32(network.conv_first, x))
     dtype = maps.dtype
@@ -55,39 +56,40 @@ def _low_level_maps(network: nn.Module, x: Tensor, lean: bool) -> Tensor:
     return maps.to(dtype, memory_format=torch.channels_last)
 
 
-def _by_contributions(network: nn.Module, low_level: Tensor, lean: bool) -> Tensor:
+def _by_contributions(network: nn.Module, low_level: Tensor, form: Form) -> Tensor:
     blocks = [list(block.layers) for block in network.blocks]
     readers = [layers[0] for layers in blocks]
     growth = [reader.out_channels for reader in readers]
     # The sources' widths, not from tensors: tracing takes their sizes for ones that may change.
     widths = [network.conv_first.out_channels,
               *(len(layers) * width for layers, width in zip(blocks, growth, strict=True))]
-    stop, source, pending, total = 0, low_level, None, None
-    for i, width in enumerate(widths):
-        columns = slice(stop, stop + width)
-        stop = columns.stop
-        total = _add_to_bottleneck(network.bottleneck, total, source, columns, lean)
-        if i == len(blocks):
-            return total
+    # A tensor's parts are taken by a single split, whose gradient is one concatenation. Gradients
+    # of slices are filled up with zeros and added.
+    kernels = [reader.weight.split(widths[:i + 1], dim=1) for i, reader in enumerate(readers)]
+    shares = network.bottleneck.weight.flatten(1).split(widths, dim=1)
+    source, total = low_level, None
+    for i, block in enumerate(blocks):
+        total = _add_to_bottleneck(network.bottleneck.bias, total, source, shares[i], form)
         part = F.conv2d(
-            source, torch.cat([reader.weight[:, columns] for reader in readers[i:]]),
+            source, torch.cat([kernel[i] for kernel in kernels[i:]]),
             torch.cat([reader.bias for reader in readers]) if i == 0 else None, padding=1)
-        pending = part if i == 0 else part.add_(pending[:, growth[i - 1]:])
-        source = checkpointed(
-            network.with_cp, functools.partial(grow, blocks[i]), pending[:, :growth[i]])
+        if i:
+            part.add_(pending)
+        first, pending = part.split([growth[i], sum(growth[i + 1:])], dim=1)
+        source = checkpointed(network.with_cp, functools.partial(grow, block), first)
+    return _add_to_bottleneck(network.bottleneck.bias, total, source, shares[-1], form)
 
 
-def _add_to_bottleneck(bottleneck: nn.Conv2d, total: Tensor | None, source: Tensor,
-                       columns: slice, lean: bool) -> Tensor:
+def _add_to_bottleneck(bias: Tensor, total: Tensor | None, source: Tensor, weight: Tensor,
+                       form: Form) -> Tensor:
     """Add a source's contribution to the bottleneck's maps; ``total`` is None at first."""
-    weight, bias = bottleneck.weight[:, columns], bottleneck.bias
-    if not lean:
-        part = F.conv2d(source, weight, bias if total is None else None)
-        return part if total is None else total + part
+    if form != 'lean':
+        part = F.conv2d(source, weight[..., None, None], bias if total is None else None)
+        return part if total is None else part.add_(total)
     # A matrix product that adds to its output in place saves a pass over the maps.
     n, width, h, w = source.shape
     pixels = source.permute(0, 2, 3, 1).reshape(-1, width)
-    weight = weight.flatten(1).t().to(pixels.dtype)
+    weight = weight.t().to(pixels.dtype)
     if total is None:
         added = torch.addmm(bias.to(pixels.dtype), pixels, weight)
     else:

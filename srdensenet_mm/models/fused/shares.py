@@ -1,0 +1,172 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+"""The tail's matrix products with gradients, in pieces that stay in a CPU's cache.
+
+The gradient of the widest maps (64 MiB in bf16 for 8 patches of 32x32) is made,
+masked by ReLU and multiplied piece by piece. Kept as a whole, it goes through
+memory four times. The maps themselves are kept for the backward pass.
+"""
+import itertools
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .linear_relu import linear_relu
+
+# The widest maps of a piece take about this many bytes.
+_PIECE_BYTES = 4 * 2**20
+_LEAN_PIECE_BYTES = 8 * 2**20
+
+
+def shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
+           taps: Tensor) -> Tensor:
+    """Each output pixel's shares of its neighbourhood, as they are traced.
+
+    Args:
+        pixels (Tensor): The bottleneck's maps, shape (P, C), float.
+        matrices (Sequence[Tensor]): Of the deconvolutions, shapes (s * s * C, C).
+        biases (Sequence[Tensor]): Of the deconvolutions, shapes (s * s * C, ).
+        taps (Tensor): Of the last convolution, shape (9 * C_out, C).
+
+    Returns:
+        Tensor: Shape (S * P, 9 * C_out), of the type of ``pixels``. S is the
+        number of output pixels for each of ``pixels``.
+    """
+    for matrix, bias in zip(matrices, biases, strict=True):
+        pixels = F.relu_(F.linear(pixels, matrix.to(pixels.dtype), bias.to(pixels.dtype)))
+        pixels = pixels.view(-1, taps.size(1))
+    return F.linear(pixels, taps.to(pixels.dtype))
+
+
+def shares_in_pieces(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
+                     taps: Tensor) -> Tensor:
+    """The same on a CPU, with gradients. Gradients of weights are added up in 32 bits."""
+    return _Shares.apply(pixels, taps, *matrices, *biases)
+
+
+def lean_shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
+                taps: Tensor) -> Tensor:
+    """The same without gradients and with little memory.
+
+    Each piece is written to its final place at once. Small results kept between
+    wide maps would leave holes in the heap, together as large as all the wide
+    maps.
+
+    The shares are float32 or wider. They nearly cancel one another, and 16 bits
+    would leave errors of half a level.
+    """
+    channels = pixels.size(1)
+    growth = 1
+    for matrix in matrices:
+        growth *= matrix.size(0) // channels
+    rows = max(1, _LEAN_PIECE_BYTES // (growth * channels * pixels.element_size()))
+    rows = min(rows, len(pixels))
+    layers, height = [], rows
+    for matrix, bias in zip(matrices, biases, strict=True):
+        layers.append(linear_relu(
+            matrix.to(pixels.dtype), bias.to(pixels.dtype), height))
+        height *= matrix.size(0) // channels
+    taps = taps.to(torch.promote_types(pixels.dtype, torch.float32)).t()
+    multiply = _product_with(taps, pixels)
+    out = taps.new_empty(growth * len(pixels), taps.size(1))
+    for start in range(0, len(pixels), rows):
+        piece = pixels[start:start + rows]
+        for layer in layers:
+            piece = layer(piece).view(-1, channels)
+        multiply(piece, out[growth * start:growth * start + len(piece)])
+    return out
+
+
+def _product_with(taps: Tensor, like: Tensor) -> Callable[[Tensor, Tensor], None]:
+    """Make a function that multiplies pixels by ``taps``, more exactly than the pixels' type.
+
+    CPUs multiply bf16 several times as fast as float32. They add up in 32 bits,
+    but round the sums to 16. A second product with the rounded sums subtracted
+    gives the rounding error, itself in 16 bits. ``taps`` is split in the same
+    way, into its bf16 value and the rest, once for all pieces.
+
+    Args:
+        taps (Tensor): Shape (channels, K), float32 or wider.
+        like (Tensor): Has the type and device of the pixels.
+
+    Returns:
+        Callable: Takes pixels, shape (P, channels), and the tensor to write to,
+        shape (P, K), of the type of ``taps``.
+    """
+    if like.dtype is not torch.bfloat16 or like.device.type != 'cpu':
+        return lambda pixels, out: torch.mm(pixels.to(taps.dtype), taps, out=out)
+    width = taps.size(1)
+    rounded = taps.to(like.dtype)
+    halves = torch.cat([rounded, (taps - rounded).to(like.dtype)], dim=1)
+
+    def multiply(pixels: Tensor, out: Tensor) -> None:
+        products = torch.mm(pixels, halves)
+        lost = torch.addmm(products[:, :width], pixels, rounded, beta=-1)
+        out.copy_(products[:, :width]).add_(lost.add_(products[:, width:]))
+
+    return multiply
+
+
+
+class _Shares(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx, pixels: Tensor, taps: Tensor, *parameters: Tensor) -> Tensor:
+        channels, dtype = pixels.size(1), pixels.dtype
+        matrices, biases = _halves(parameters)
+        growth = [len(matrix) // channels for matrix in matrices]
+        # Output pixels of a pixel, after each layer.
+        ctx.growth = list(itertools.accumulate(growth, initial=1, func=int.__mul__))
+        widest = ctx.growth[-1] * channels * pixels.element_size()
+        ctx.rows = max(1, min(_PIECE_BYTES // widest, len(pixels)))
+        layers = [linear_relu(matrix.to(dtype), bias.to(dtype), size * ctx.rows)
+                  for matrix, bias, size in zip(matrices, biases, ctx.growth, strict=False)]
+        weight, maps, out = taps.to(dtype).t(), [], []
+        for piece in pixels.split(ctx.rows):
+            for layer in layers:
+                piece = layer(piece).view(-1, channels)
+                maps.append(piece)
+            out.append(piece @ weight)
+        ctx.save_for_backward(pixels, taps, *parameters, *maps)
+        ctx.number = len(parameters)
+        return torch.cat(out)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        pixels, taps, *rest = ctx.saved_tensors
+        parameters, maps = rest[:ctx.number], rest[ctx.number:]
+        matrices, biases = _halves(parameters)
+        inputs = (pixels, taps, *parameters)
+        if torch.is_grad_enabled():  # a second derivative is wanted
+            wanted = [tensor for tensor in inputs if tensor.requires_grad]
+            found = iter(torch.autograd.grad(
+                shares(pixels, matrices, biases, taps), wanted, grad, create_graph=True))
+            return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)
+        dtype, levels = pixels.dtype, len(matrices)
+        of_taps, *of_parameters = (
+            torch.zeros_like(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32))
+            for tensor in inputs[1:])
+        of_matrices, of_biases = _halves(of_parameters)
+        weights = [matrix.to(dtype) for matrix in matrices]
+        weight = taps.to(dtype)
+        of_pixels = []
+        pieces = zip(pixels.split(ctx.rows), grad.contiguous().split(ctx.rows * ctx.growth[-1]), strict=True)
+        for number, (piece, flow) in enumerate(pieces):
+            read = [piece, *maps[levels * number:levels * (number + 1)]]
+            of_taps += flow.t() @ read[-1]
+            flow = flow @ weight
+            for level in reversed(range(levels)):
+                torch.ops.aten.threshold_backward.grad_input(
+                    flow, read[level + 1], 0, grad_input=flow)
+                flow = flow.view(-1, len(matrices[level]))
+                of_matrices[level] += flow.t() @ read[level]
+                of_biases[level] += flow.sum(0)
+                flow = flow @ weights[level]
+            of_pixels.append(flow)
+        return torch.cat(of_pixels), of_taps, *of_matrices, *of_biases
+
+
+def _halves(parameters: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    middle = len(parameters) // 2
+    return parameters[:middle], parameters[middle:]

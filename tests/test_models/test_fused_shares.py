@@ -1,0 +1,65 @@
+# Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
+import pytest
+import torch
+
+from srdensenet_mm.models.fused import shares as module
+from srdensenet_mm.models.fused.shares import _product_with, shares, shares_in_pieces
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_products_with_short_numbers_are_precise(dtype):
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn(50, 256, generator=generator).relu_().to(dtype)
+    taps = torch.randn(256, 9, generator=generator) / 16
+    exact = pixels.double() @ taps.double()
+    out = torch.empty(50, 9)
+    _product_with(taps, pixels)(pixels, out)
+    assert (out - exact).abs().max() < 5e-5
+    if dtype is torch.bfloat16:  # What it is for.
+        assert (torch.mm(pixels, taps.to(dtype)) - exact).abs().max() > 1e-3
+
+
+def _inputs(dtype, strides, pixels=23):
+    generator = torch.Generator().manual_seed(1)
+
+    def values(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+    matrices = [values(stride**2 * 6, 6) for stride in strides]
+    return (values(pixels, 6).to(dtype).detach().requires_grad_(), matrices,
+            [values(len(matrix)) for matrix in matrices], values(9, 6))
+
+
+@pytest.mark.parametrize('strides', [(), (3, ), (2, 2), (2, 2, 2)], ids=str)
+def test_pieces_have_the_gradients_of_the_whole(strides, monkeypatch):
+    # Three to seven pieces, the last one smaller.
+    monkeypatch.setattr(module, '_PIECE_BYTES', 6 * 8 * 4 * max(1, 4**len(strides)))
+    pixels, matrices, biases, taps = _inputs(torch.float64, strides)
+    leaves = [pixels, *matrices, *biases, taps]
+    found = []
+    for compute in (shares, shares_in_pieces):
+        out = compute(pixels, matrices, biases, taps)
+        first = torch.autograd.grad(out.square().sum(), leaves, create_graph=True)
+        second = torch.autograd.grad(sum(value.square().sum() for value in first), leaves)
+        found.append([out, *first, *second])
+    for whole, pieces in zip(*found, strict=True):
+        torch.testing.assert_close(pieces, whole, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_of_weights_are_added_up_in_32_bits(monkeypatch):
+    """Many pieces of bf16 lose nothing: their sum is nearer to the exact gradient."""
+    pixels, matrices, biases, taps = _inputs(torch.bfloat16, (2, ), pixels=4096)
+    weights = [tensor.detach().float().requires_grad_() for tensor in (*matrices, *biases, taps)]
+
+    def gradients(compute, pixels, matrix, bias, taps):
+        compute(pixels, [matrix], [bias], taps).float().square().mean().backward()
+        return matrix.grad
+
+    exact = gradients(shares, pixels.detach().double(), *matrices, *biases, taps)
+    whole = gradients(shares, pixels, *weights)
+    for weight in weights:
+        weight.grad = None
+    monkeypatch.setattr(module, '_PIECE_BYTES', 6 * 2 * 4 * 64)
+    pieces = gradients(shares_in_pieces, pixels, *weights)
+    errors = [(found.double() - exact).norm() / exact.norm() for found in (whole, pieces)]
+    assert errors[1] < max(errors[0], 0.01)
