@@ -28,7 +28,7 @@ class CentreInputsHook(Hook):
 
     Args:
         interval (int): Iterations from one measurement to the next. One takes
-            about a third of a step. Defaults to 10.
+            less than half of a step. Defaults to 10.
     """
 
     priority = 'HIGH'

@@ -34,7 +34,7 @@ class DeadMapsHook(Hook):
 
     Args:
         interval (int): Iterations between two measurements. The first follows
-            the first iteration. One takes about a third of a training step.
+            the first iteration. One takes less than half of a step.
             Defaults to 100.
         warn_at (float): Warn when the share of dead maps in a block, or in
             ``conv_first``, reaches this. Defaults to 0.8.

@@ -1,11 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
-"""The tail's matrix products with gradients, in pieces that stay in a CPU's cache.
-
-The gradient of the widest maps (64 MiB in bf16 for 8 patches of 32x32) is made,
-masked by ReLU and multiplied piece by piece. Kept as a whole, it goes through
-memory four times. The maps themselves are kept for the backward pass.
-"""
+"""The tail's matrix products, in three ways."""
 import itertools
+import operator
 from collections.abc import Callable, Sequence
 
 import torch
@@ -14,14 +10,15 @@ from torch import Tensor
 
 from .linear_relu import linear_relu
 
-# The widest maps of a piece take about this many bytes.
+# Pixels of the bottleneck go through in pieces whose widest maps take about this many bytes: small
+# enough for the cache, large enough for the matrix product.
 _PIECE_BYTES = 4 * 2**20
 _LEAN_PIECE_BYTES = 8 * 2**20
 
 
 def shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
            taps: Tensor) -> Tensor:
-    """Each output pixel's shares of its neighbourhood, as they are traced.
+    """The shares of each output pixel in its neighbours.
 
     Args:
         pixels (Tensor): The bottleneck's maps, shape (P, C), float.
@@ -31,7 +28,7 @@ def shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
 
     Returns:
         Tensor: Shape (S * P, 9 * C_out), of the type of ``pixels``. S is the
-        number of output pixels for each of ``pixels``.
+        product of all s * s.
     """
     for matrix, bias in zip(matrices, biases, strict=True):
         pixels = F.relu_(F.linear(pixels, matrix.to(pixels.dtype), bias.to(pixels.dtype)))
@@ -39,15 +36,9 @@ def shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
     return F.linear(pixels, taps.to(pixels.dtype))
 
 
-def shares_in_pieces(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
-                     taps: Tensor) -> Tensor:
-    """The same on a CPU, with gradients. Gradients of weights are added up in 32 bits."""
-    return _Shares.apply(pixels, taps, *matrices, *biases)
-
-
 def lean_shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
                 taps: Tensor) -> Tensor:
-    """The same without gradients and with little memory.
+    """The same without gradients, in pieces, and with little memory.
 
     Each piece is written to its final place at once. Small results kept between
     wide maps would leave holes in the heap, together as large as all the wide
@@ -108,6 +99,17 @@ def _product_with(taps: Tensor, like: Tensor) -> Callable[[Tensor, Tensor], None
     return multiply
 
 
+def shares_in_pieces(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
+                     taps: Tensor) -> Tensor:
+    """The same with gradients, in pieces that stay in a CPU's cache.
+
+    The backward pass makes the gradient of the widest maps (64 MiB in bf16 for
+    8 patches of 32x32), masks it and multiplies it twice. As a whole, it would
+    go through memory each time. The maps themselves are kept. Gradients of
+    weights are added up in 32 bits.
+    """
+    return _Shares.apply(pixels, taps, *matrices, *biases)
+
 
 class _Shares(torch.autograd.Function):
 
@@ -117,7 +119,7 @@ class _Shares(torch.autograd.Function):
         matrices, biases = _halves(parameters)
         growth = [len(matrix) // channels for matrix in matrices]
         # Output pixels of a pixel, after each layer.
-        ctx.growth = list(itertools.accumulate(growth, initial=1, func=int.__mul__))
+        ctx.growth = list(itertools.accumulate(growth, operator.mul, initial=1))
         widest = ctx.growth[-1] * channels * pixels.element_size()
         ctx.rows = max(1, min(_PIECE_BYTES // widest, len(pixels)))
         layers = [linear_relu(matrix.to(dtype), bias.to(dtype), size * ctx.rows)
@@ -151,7 +153,9 @@ class _Shares(torch.autograd.Function):
         weights = [matrix.to(dtype) for matrix in matrices]
         weight = taps.to(dtype)
         of_pixels = []
-        pieces = zip(pixels.split(ctx.rows), grad.contiguous().split(ctx.rows * ctx.growth[-1]), strict=True)
+        # Split, a transposed gradient would be slow to multiply.
+        flows = grad.contiguous().split(ctx.rows * ctx.growth[-1])
+        pieces = zip(pixels.split(ctx.rows), flows, strict=True)
         for number, (piece, flow) in enumerate(pieces):
             read = [piece, *maps[levels * number:levels * (number + 1)]]
             of_taps += flow.t() @ read[-1]

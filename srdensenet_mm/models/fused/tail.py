@@ -12,7 +12,6 @@ up. The wide maps at output resolution (1 GiB at 1024x1024) never exist at once.
 import math
 from collections.abc import Collection
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -67,7 +67,7 @@ def _by_contributions(network: nn.Module, low_level: Tensor, form: Form) -> Tens
     # of slices are filled up with zeros and added.
     kernels = [reader.weight.split(widths[:i + 1], dim=1) for i, reader in enumerate(readers)]
     shares = network.bottleneck.weight.flatten(1).split(widths, dim=1)
-    source, total = low_level, None
+    source, pending, total = low_level, None, None
     for i, block in enumerate(blocks):
         total = _add_to_bottleneck(network.bottleneck.bias, total, source, shares[i], form)
         part = F.conv2d(
