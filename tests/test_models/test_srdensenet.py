@@ -116,7 +116,7 @@ def test_odd_sizes_and_single_pixels():
 def test_large_images_go_through_the_tail_in_pieces(monkeypatch):
     from srdensenet_mm.models.fused import shares
     net, plain = _pair(**SMALL)
-    monkeypatch.setattr(shares, '_LEAN_PIECE_BYTES', 7000)
+    monkeypatch.setattr(shares, '_PIECE_BYTES', 7000)
     x = torch.rand(2, 1, 13, 11)
     with torch.no_grad():
         assert_same_sums(net(x), plain(x), terms(net))

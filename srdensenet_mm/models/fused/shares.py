@@ -13,7 +13,6 @@ from .linear_relu import linear_relu
 # Pixels of the bottleneck go through in pieces whose widest maps take about this many bytes: small
 # enough for the cache, large enough for the matrix product.
 _PIECE_BYTES = 4 * 2**20
-_LEAN_PIECE_BYTES = 8 * 2**20
 
 
 def shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
@@ -51,7 +50,7 @@ def lean_shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Ten
     growth = 1
     for matrix in matrices:
         growth *= matrix.size(0) // channels
-    rows = max(1, _LEAN_PIECE_BYTES // (growth * channels * pixels.element_size()))
+    rows = max(1, _PIECE_BYTES // (growth * channels * pixels.element_size()))
     rows = min(rows, len(pixels))
     layers, height = [], rows
     for matrix, bias in zip(matrices, biases, strict=True):
@@ -75,7 +74,7 @@ def _product_with(taps: Tensor, like: Tensor) -> Callable[[Tensor, Tensor], None
     CPUs multiply bf16 several times as fast as float32. They add up in 32 bits,
     but round the sums to 16. A second product with the rounded sums subtracted
     gives the rounding error, itself in 16 bits. ``taps`` is split in the same
-    way, into its bf16 value and the rest, once for all pieces.
+    way, into its bf16 value and the rest, which a third product adds.
 
     Args:
         taps (Tensor): Shape (channels, K), float32 or wider.
@@ -87,14 +86,15 @@ def _product_with(taps: Tensor, like: Tensor) -> Callable[[Tensor, Tensor], None
     """
     if like.dtype is not torch.bfloat16 or like.device.type != 'cpu':
         return lambda pixels, out: torch.mm(pixels.to(taps.dtype), taps, out=out)
-    width = taps.size(1)
     rounded = taps.to(like.dtype)
-    halves = torch.cat([rounded, (taps - rounded).to(like.dtype)], dim=1)
+    rest = (taps - rounded).to(like.dtype)
 
     def multiply(pixels: Tensor, out: Tensor) -> None:
-        products = torch.mm(pixels, halves)
-        lost = torch.addmm(products[:, :width], pixels, rounded, beta=-1)
-        out.copy_(products[:, :width]).add_(lost.add_(products[:, width:]))
+        # One product with both halves would leave sums that lie apart. To add these takes longer
+        # than the product.
+        products = torch.mm(pixels, rounded)
+        lost = torch.addmm(products, pixels, rounded, beta=-1).addmm_(pixels, rest)
+        out.copy_(products).add_(lost)
 
     return multiply
 

@@ -36,7 +36,8 @@ def trunk(network: nn.Module, x: Tensor, form: Form) -> Tensor:
         return _by_contributions(network, low_level, form)
     x = low_level
     for block in network.blocks:
-        x = checkpointed(network.with_cp, functools.partial(dense_block, list(block.layers)), x)
+        x = checkpointed(network.with_cp, functools.partial(
+            dense_block, list(block.layers), form=form), x)
     if network.feature_level == 'hl':
         x = torch.cat([low_level, x], dim=1)
     return network.bottleneck(x)
@@ -76,7 +77,7 @@ def _by_contributions(network: nn.Module, low_level: Tensor, form: Form) -> Tens
         if i:
             part.add_(pending)
         first, pending = part.split([growth[i], sum(growth[i + 1:])], dim=1)
-        source = checkpointed(network.with_cp, functools.partial(grow, block), first)
+        source = checkpointed(network.with_cp, functools.partial(grow, block, form=form), first)
     return _add_to_bottleneck(network.bottleneck.bias, total, source, shares[-1], form)
 
 
