@@ -1,8 +1,6 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """studies/gpu_training from end to end, small, without MMEngine and MMagic where it trains."""
 import json
-import subprocess
-import sys
 import tarfile
 
 import cv2
@@ -10,28 +8,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from bare_python import run as run_script
 from gpu_training import images as lay
 from gpu_training import training
 from gpu_training.fast_network import Variant, upscale
 from gpu_training.teachers import Teacher, trace_teacher
-from small_models import ROOT
 
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic
 from srdensenet_mm.inference import Upscaler
 from srdensenet_mm.models import SRDenseNet
 
 SMALL = dict(mid_channels=6, num_blocks=2, num_layers=3, growth_rate=2, bottleneck_channels=16)
-# Runs the script where importing MMEngine, MMagic or MMCV fails.
-BARE = '''
-import runpy, sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('mmengine', 'mmagic', 'mmcv'):
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Absent())
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name='__main__')
-'''
 
 
 class Enlarge(torch.nn.Module):
@@ -60,11 +47,7 @@ def packs(tmp_path_factory):
 
 
 def run(*arguments, bare=True):
-    script = [str(ROOT / 'studies' / 'gpu_training'), *map(str, arguments)]
-    done = subprocess.run([sys.executable, *(['-c', BARE] if bare else []), *script],
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_script('gpu_training', *arguments, bare=bare)
 
 
 def test_parts_hold_all_images_and_are_small(packs):
