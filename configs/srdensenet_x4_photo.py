@@ -12,7 +12,7 @@ _base_ = [
     '_base_/datasets/photo_degradations.py',
     '_base_/schedules/muon_linear.py',
 ]
-load_from = 'checkpoints/srdensenet_x4-8c43b9a8.pth'
+load_from = 'checkpoints/srdensenet_x4-2eb7ce95.pth'
 
 train_dataloader = dict(
     batch_size=8,

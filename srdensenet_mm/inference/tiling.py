@@ -18,7 +18,7 @@ network pads it as it pads the whole image.
 
 A smaller margin saves time and leaves an error. This table shows it for tiles of
 32 LR pixels against the whole image of 180x144, in levels of 8 bits. It is made by
-``python studies/overlap.py checkpoints/srdensenet_x4-8c43b9a8.pth
+``python studies/overlap.py checkpoints/srdensenet_x4-2eb7ce95.pth
 data/Set14/LRbicx4/img_002.png`` with the published weights (receptive field 66 to a side).
 They hardly use distant pixels. Weights trained for longer may, so measure yours.
 

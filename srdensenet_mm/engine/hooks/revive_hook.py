@@ -38,7 +38,7 @@ class ReviveHook(Hook):
             training begins with. Defaults to None.
 
     Example:
-        >>> load_from = 'checkpoints/srdensenet_x4-8c43b9a8.pth'
+        >>> load_from = 'checkpoints/srdensenet_x4-2eb7ce95.pth'
         >>> custom_hooks = [dict(type='ReviveHook', interval=100)]
     """
 
