@@ -191,7 +191,7 @@ def _tar():
     (b'\x80\x04\x95' + bytes(50), 'pickle of another program'),
     (bytes(50), 'not a checkpoint.*holds more than weights$'),
     (b'', 'empty'),
-])
+], ids=lambda value: value if isinstance(value, str) else 'data')  # a zip's bytes hold the time
 def test_what_is_no_checkpoint_is_named(tmp_path, data, words):
     (tmp_path / 'net.pth').write_bytes(data)
     with pytest.raises(UserError, match=f'net.pth: is .*{words}') as error:
