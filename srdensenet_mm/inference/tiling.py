@@ -20,14 +20,14 @@ A smaller margin saves time and leaves an error. This table shows it for tiles o
 32 LR pixels against the whole image of 180x144, in levels of 8 bits. It is made by
 ``python studies/overlap.py checkpoints/srdensenet_x4-2eb7ce95.pth
 data/Set14/LRbicx4/img_002.png`` with the published weights (receptive field 66 to a side).
-They hardly use distant pixels. Weights trained for longer may, so measure yours.
+They hardly use distant pixels. Others may, so measure yours.
 
 ===================  =====  =====  =====  =====  =====  =====
 overlap, LR pixels       0      4      8     16     32     66
 ===================  =====  =====  =====  =====  =====  =====
-largest difference   58.40   8.67   0.75   0.00   0.00   0.00
-mean difference      0.443  0.035  0.001  0.000  0.000  0.000
-off by half a level  17.1%  1.41%  0.00%     0%     0%     0%
+largest difference   47.05  27.84   5.06   0.10   0.00   0.00
+mean difference      0.482  0.079  0.013  0.000  0.000  0.000
+off by half a level  18.9%  3.44%  0.17%     0%     0%     0%
 ===================  =====  =====  =====  =====  =====  =====
 """
 from __future__ import annotations
