@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear_relu import linear_relu
+from .linear_relu import Layer, linear_relu
 
 # Pixels of the bottleneck go through in pieces whose widest maps take about this many bytes: small
 # enough for the cache, large enough for the matrix product.
@@ -47,24 +47,15 @@ def lean_shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Ten
     would leave errors of half a level.
     """
     channels = pixels.size(1)
-    growth = 1
-    for matrix in matrices:
-        growth *= matrix.size(0) // channels
-    rows = max(1, _PIECE_BYTES // (growth * channels * pixels.element_size()))
-    rows = min(rows, len(pixels))
-    layers, height = [], rows
-    for matrix, bias in zip(matrices, biases, strict=True):
-        layers.append(linear_relu(
-            matrix.to(pixels.dtype), bias.to(pixels.dtype), height))
-        height *= matrix.size(0) // channels
+    rows, growth, layers = _layers(pixels, matrices, biases)
     taps = taps.to(torch.promote_types(pixels.dtype, torch.float32)).t()
     multiply = _product_with(taps, pixels)
-    out = taps.new_empty(growth * len(pixels), taps.size(1))
+    out = taps.new_empty(growth[-1] * len(pixels), taps.size(1))
     for start in range(0, len(pixels), rows):
         piece = pixels[start:start + rows]
         for layer in layers:
             piece = layer(piece).view(-1, channels)
-        multiply(piece, out[growth * start:growth * start + len(piece)])
+        multiply(piece, out[growth[-1] * start:growth[-1] * start + len(piece)])
     return out
 
 
@@ -115,16 +106,9 @@ class _Shares(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, pixels: Tensor, taps: Tensor, *parameters: Tensor) -> Tensor:
-        channels, dtype = pixels.size(1), pixels.dtype
-        matrices, biases = _halves(parameters)
-        growth = [len(matrix) // channels for matrix in matrices]
-        # Output pixels of a pixel, after each layer.
-        ctx.growth = list(itertools.accumulate(growth, operator.mul, initial=1))
-        widest = ctx.growth[-1] * channels * pixels.element_size()
-        ctx.rows = max(1, min(_PIECE_BYTES // widest, len(pixels)))
-        layers = [linear_relu(matrix.to(dtype), bias.to(dtype), size * ctx.rows)
-                  for matrix, bias, size in zip(matrices, biases, ctx.growth, strict=False)]
-        weight, maps, out = taps.to(dtype).t(), [], []
+        channels = pixels.size(1)
+        ctx.rows, ctx.growth, layers = _layers(pixels, *_halves(parameters))
+        weight, maps, out = taps.to(pixels.dtype).t(), [], []
         for piece in pixels.split(ctx.rows):
             for layer in layers:
                 piece = layer(piece).view(-1, channels)
@@ -174,3 +158,21 @@ class _Shares(torch.autograd.Function):
 def _halves(parameters: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     middle = len(parameters) // 2
     return parameters[:middle], parameters[middle:]
+
+
+def _layers(pixels: Tensor, matrices: Sequence[Tensor],
+            biases: Sequence[Tensor]) -> tuple[int, list[int], list[Layer]]:
+    """What both ways in pieces begin with.
+
+    Returns:
+        Tuple[int, list[int], list[Layer]]: Pixels in a piece, output pixels of
+        a pixel after each layer (1 at first), and the deconvolutions.
+    """
+    channels, dtype = pixels.size(1), pixels.dtype
+    growth = list(itertools.accumulate(
+        (len(matrix) // channels for matrix in matrices), operator.mul, initial=1))
+    widest = growth[-1] * channels * pixels.element_size()
+    rows = max(1, min(_PIECE_BYTES // widest, len(pixels)))
+    return rows, growth, [
+        linear_relu(matrix.to(dtype), bias.to(dtype), size * rows)
+        for matrix, bias, size in zip(matrices, biases, growth, strict=False)]
