@@ -31,6 +31,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from srdensenet_mm.backends.autocast import DTYPES, Autocast  # noqa: E402
+from srdensenet_mm.benchmark.timing import time_interleaved  # noqa: E402
 from srdensenet_mm.errors import run_tool  # noqa: E402
 from srdensenet_mm.models.srdensenet import SRDenseNet, bottleneck_maps  # noqa: E402
 
@@ -83,9 +84,8 @@ def measure(args: argparse.Namespace, write: Callable[[dict], None]) -> None:
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
     network = SRDenseNet(**args.network).eval()
-    cuda = args.device.startswith('cuda')
     result = dict(
-        device=torch.cuda.get_device_name(args.device) if cuda else args.device,
+        device=torch.cuda.get_device_name(args.device) if args.device != 'cpu' else 'cpu',
         torch=torch.__version__, runs=args.runs, scale=network.upscale_factor, rows=[],
         memory=_memory(network, args))
     write(result)
@@ -101,7 +101,7 @@ def measure(args: argparse.Namespace, write: Callable[[dict], None]) -> None:
                     DTYPES[dtype])
                 seconds = in_turns({'product': partial(torch.matmul, a, b),
                                     **{name: partial(call, x) for name, call in calls.items()}},
-                                   args.runs, cuda)
+                                   args.runs, args.device)
                 rate = 2 * args.product**3 / 1e9 / median(seconds['product'])
                 for name in names:
                     taken = median(seconds[name])
@@ -144,36 +144,18 @@ def _differences(network: nn.Module, calls: dict[str, Callable], x: Tensor) -> d
         return {name: float((call(x)[:1] - exact).abs().max()) for name, call in calls.items()}
 
 
-def in_turns(calls: dict[str, Callable], runs: int, cuda: bool) -> dict[str, list[float]]:
-    """Seconds of each call, round by round. The order rotates."""
-    times = {}
-    for name, call in calls.items():
-        _seconds(call, 3, cuda)  # captures the graph and chooses kernels
-        times[name] = max(1, round(_SECONDS / _seconds(call, 1, cuda)))
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    names = list(calls)
-    for i in range(runs):
-        turn = i % len(names)
-        for name in names[turn:] + names[:turn]:
-            found[name].append(_seconds(calls[name], times[name], cuda))
-    return found
+def in_turns(calls: dict[str, Callable], runs: int, device: str) -> dict[str, list[float]]:
+    """Seconds of each call, round by round."""
+    # The first calls capture the graph and choose kernels, the last tells how long one takes.
+    times = {name: max(1, round(_SECONDS / time_interleaved({name: call}, 3, device)[name][-1]))
+             for name, call in calls.items()}
 
+    def repeat(name: str) -> None:
+        for _ in range(times[name]):
+            calls[name]()
 
-def _seconds(call: Callable[[], object], times: int, cuda: bool) -> float:
-    """Seconds of one of so many calls."""
-    if not cuda:
-        start = time.perf_counter()
-        for _ in range(times):
-            call()
-        return (time.perf_counter() - start) / times
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
-    start.record()
-    for _ in range(times):
-        call()
-    end.record()
-    torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1000 / times
+    found = time_interleaved({name: partial(repeat, name) for name in calls}, runs, device)
+    return {name: [seconds / times[name] for seconds in rounds] for name, rounds in found.items()}
 
 
 def _memory(network: nn.Module, args: argparse.Namespace) -> list[dict]:

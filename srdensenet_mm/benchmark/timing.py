@@ -1,14 +1,18 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Timing calls fairly on a machine that also runs other programs."""
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic_upscale
 
-from .entries import Entry
+if TYPE_CHECKING:  # it needs MMagic, timing does not
+    from .entries import Entry
 
 
 def time_interleaved(calls: Mapping[str, Callable[[], object]],
