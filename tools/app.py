@@ -32,7 +32,8 @@ def main() -> None:
     from srdensenet_mm.optional_packages import import_optional
     import_optional('flask')
     checkpoints = args.checkpoint or [
-        path for (_, scale), path in published_files().items() if scale]
+        path for (_, scale), path in published_files().items()
+        if scale or args.backend == 'torch']  # any scale: torch alone computes it
     # The images that it keeps go away however it is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print('Loading the weights ...', flush=True)

@@ -19,11 +19,15 @@ from srdensenet_mm.checkpoints.published import published_files
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.decoding import decode
 from srdensenet_mm.images.files import write_png
-from srdensenet_mm.images.matlab_bicubic import matlab_bicubic_upscale
+from srdensenet_mm.images.matlab_bicubic import resample
+from srdensenet_mm.inference.networks import from_checkpoint
 from srdensenet_mm.inference.upscaler import Upscaler
+from srdensenet_mm.models.at_points import output_points
 
 # Jobs whose images are kept; older ones make room.
 _KEPT = 6
+# At first, of weights for any upscale factor.
+ANY_SCALE = 2.5
 
 
 class _Cancelled(Exception):
@@ -38,6 +42,8 @@ class Job:
         name (str): The file's name, for messages and for the download.
         data (bytes): Its content, until it is read.
         weights (int): Which of the checkpoints upscales it.
+        scale (float, optional): The upscale factor. None, before it is done:
+            that of the weights.
         self_ensemble (bool): Whether it averages over flips and rotations.
         folder (Path): Where its results are: bicubic.png, upscaled.png.
         state (str): ``'waiting'``, ``'running'``, ``'done'``, ``'failed'`` or
@@ -50,6 +56,7 @@ class Job:
     name: str
     data: bytes
     weights: int
+    scale: float | None
     self_ensemble: bool
     folder: Path
     state: str = 'waiting'
@@ -75,6 +82,7 @@ class Jobs:
 
     Attributes:
         titles (list[str]): Of the checkpoints, with their scales.
+        any_scale (list[bool]): Whether they upscale by any factor.
 
     Raises:
         UserError: There is no checkpoint, or one cannot be read.
@@ -87,25 +95,31 @@ class Jobs:
         self._settings = settings
         self._upscaler = lru_cache(maxsize=4)(self._make_upscaler)
         # All of them now: what is wrong with one shows before the page does.
-        self._scales = [self._make_upscaler(i, False).scale for i in range(len(checkpoints))]
-        self.titles = [f'x{scale}: {_title(path)}' for scale, path in
-                       zip(self._scales, self._checkpoints, strict=True)]
+        scales = [from_checkpoint(path).scale for path in self._checkpoints]
+        self.any_scale = [scale is None for scale in scales]
+        for weights, scale in enumerate(scales):
+            self._upscaler(weights, scale or ANY_SCALE, False)
+        self.titles = [f'{f"x{scale}" if scale else "any scale"}: {_title(path)}'
+                       for scale, path in zip(scales, self._checkpoints, strict=True)]
         self._folder = Path(tempfile.mkdtemp(prefix='srdensenet_mm_app_'))
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._queue: queue.Queue[Job] = queue.Queue()
         threading.Thread(target=self._work, daemon=True).start()
 
-    def _make_upscaler(self, weights: int, self_ensemble: bool) -> Upscaler:
-        return Upscaler(self._checkpoints[weights], self_ensemble=self_ensemble, **self._settings)
+    def _make_upscaler(self, weights: int, scale: float | None, self_ensemble: bool) -> Upscaler:
+        return Upscaler(self._checkpoints[weights], scale=scale, self_ensemble=self_ensemble,
+                        **self._settings)
 
-    def add(self, name: str, data: bytes, weights: int, self_ensemble: bool) -> str:
+    def add(self, name: str, data: bytes, weights: int, scale: float | None,
+            self_ensemble: bool) -> str:
         """Put an image at the end of the queue.
 
         Args:
             name (str): Its file's name.
             data (bytes): The file's content.
             weights (int): Index of a checkpoint.
+            scale (float, optional): See :class:`Upscaler`.
             self_ensemble (bool): See :class:`Upscaler`.
 
         Returns:
@@ -121,7 +135,8 @@ class Jobs:
         with self._lock:
             # Nobody else can guess it, where others are let in.
             key = secrets.token_hex(8)
-            self._jobs[key] = job = Job(name, data, weights, self_ensemble, self._folder / key)
+            self._jobs[key] = job = Job(
+                name, data, weights, scale, self_ensemble, self._folder / key)
             for old in list(self._jobs)[:-_KEPT]:
                 if self._jobs[old].state not in ('waiting', 'running'):
                     shutil.rmtree(self._jobs.pop(old).folder, ignore_errors=True)
@@ -134,7 +149,7 @@ class Jobs:
 
     def download_name(self, job: Job) -> str:
         """What the result is called on the user's disk."""
-        return f'{Path(job.name).stem}_x{self._scales[job.weights]}.png'
+        return f'{Path(job.name).stem}_x{job.scale:g}.png'
 
     def close(self) -> None:
         """Stop at the next tile, and remove all results."""
@@ -174,7 +189,7 @@ class Jobs:
         total = 1
         count(0)
         job.state = 'running'
-        upscaler = self._upscaler(job.weights, job.self_ensemble)
+        upscaler = self._upscaler(job.weights, job.scale, job.self_ensemble)
         image = decode(job.name, job.data)
         job.notes = image.notes
         total = image.pixels.shape[0] * image.pixels.shape[1]
@@ -182,16 +197,23 @@ class Jobs:
         count(0)
         write_png(job.folder / 'upscaled.png', replace(image, pixels=large))
         write_png(job.folder / 'bicubic.png', replace(
-            image, pixels=matlab_bicubic_upscale(_to_8_bits(image.pixels), upscaler.scale)))
-        job.size = large.shape[1], large.shape[0]
+            image, pixels=_bicubic(_to_8_bits(image.pixels), *large.shape[:2])))
+        job.size, job.scale = (large.shape[1], large.shape[0]), upscaler.scale
 
 
 def _title(checkpoint: Path) -> str:
     """What published weights are for; of other weights, the file's name."""
     for (kind, _), path in published_files().items():
         if path == checkpoint:
-            return {'plain': 'clean images', 'photo': 'photographs'}.get(kind, kind)
+            return 'photographs' if kind == 'photo' else 'clean images'
     return checkpoint.stem
+
+
+def _bicubic(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """MATLAB's bicubic interpolation to any size."""
+    points = (output_points(*sides).numpy() for sides in
+              zip(pixels.shape, (height, width), strict=False))
+    return resample(pixels, tuple(points), (1, 1))
 
 
 def _to_8_bits(pixels: np.ndarray) -> np.ndarray:

@@ -5,15 +5,19 @@ from html import escape
 
 from srdensenet_mm.benchmark.page_parts import SLIDER, STAGE, STYLE
 
+from .jobs import ANY_SCALE
 
-def to_html(titles: Sequence[str]) -> str:
+
+def to_html(titles: Sequence[str], any_scale: Sequence[bool]) -> str:
     """The page.
 
     Args:
         titles (Sequence[str]): Of the weights to choose from.
+        any_scale (Sequence[bool]): Whether they upscale by any factor.
     """
-    options = ''.join(f'<option value="{i}">{escape(title)}</option>'
-                      for i, title in enumerate(titles))
+    options = ''.join(
+        f'<option value="{i}"{" data-any" * takes_any}>{escape(title)}</option>'
+        for i, (title, takes_any) in enumerate(zip(titles, any_scale, strict=True)))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -30,6 +34,8 @@ def to_html(titles: Sequence[str]) -> str:
 this page.</p>
 <div class="controls">
 <label>Weights <select id="weights">{options}</select></label>
+<label id="times" hidden>Times larger <input type="number" id="scale" min="1" step="any"
+ value="{ANY_SCALE}" required></label>
 <label class="check"><span><input type="checkbox" id="ensemble"> Self-ensemble</span>
 <small>slightly better, 8 times slower</small></label>
 </div>
@@ -71,6 +77,8 @@ _STYLE = """
 .drop:focus-within { outline: 3px solid #7db2f0; outline-offset: 2px; }
 small { color: var(--muted); font-size: .85rem; }
 .busy { display: flex; align-items: center; gap: 12px; margin-top: 16px; }
+input[type=number] { font: inherit; color: var(--ink); padding: 6px 8px; width: 6em;
+  border: 1px solid #b9c3cd; border-radius: 6px; }
 progress { flex: 1; height: 14px; accent-color: var(--accent); }
 button, .button { font: inherit; padding: 6px 14px; border: 1px solid #b9c3cd; border-radius: 6px;
   background: #fff; color: var(--ink); cursor: pointer; text-decoration: none; }
@@ -132,13 +140,14 @@ async function upscale() {
   const mine = turn, begin = Date.now();
   const weights = byId('weights'), title = weights.selectedOptions[0].textContent;
   const ensemble = byId('ensemble').checked;
+  const scale = byId('times').hidden ? {} : {scale: byId('scale').value};
   byId('error').hidden = byId('result').hidden = true;
   byId('busy').hidden = false;
   byId('progress').removeAttribute('value');
   byId('doing').textContent = file.name + ': sending';
   try {
     const query = new URLSearchParams({name: file.name, weights: weights.value,
-      self_ensemble: ensemble ? 1 : 0});
+      self_ensemble: ensemble ? 1 : 0, ...scale});
     const key = (await ask('jobs?' + query, {method: 'POST', body: file})).job;
     if (mine !== turn) {
       fetch('jobs/' + key, {method: 'DELETE'}).catch(() => {});
@@ -188,17 +197,22 @@ async function upscale() {
   }
 }
 
+function choose() {
+  byId('times').hidden = !('any' in byId('weights').selectedOptions[0].dataset);
+  if (byId('times').hidden || byId('scale').reportValidity()) upscale();
+}
+
 function take(files) {
   if (!files.length) return;
   file = files[0];
-  upscale();
+  choose();
 }
 
 byId('file').addEventListener('change', event => {
   take([...event.target.files]);
   event.target.value = '';  // the same file again is a change as well
 });
-for (const name of ['weights', 'ensemble']) byId(name).addEventListener('change', upscale);
+for (const name of ['weights', 'scale', 'ensemble']) byId(name).addEventListener('change', choose);
 byId('zoom').addEventListener('change', resize);
 byId('cancel').addEventListener('click', () => {
   forget();
@@ -216,5 +230,6 @@ addEventListener('drop', event => {
   take([...event.dataTransfer.files]);
 });
 addEventListener('resize', resize);
+choose();
 document.documentElement.dataset.ready = 'true';
 """

@@ -18,8 +18,9 @@ def make_app(jobs: Jobs, trusted_hosts: list[str] | None = None):
     """The WSGI application.
 
     - ``GET /``: the page.
-    - ``POST /jobs?name=N&weights=I&self_ensemble=0|1`` with a file as its body:
-      upscales it; answers ``{"job": key}``.
+    - ``POST /jobs?name=N&weights=I&scale=S&self_ensemble=0|1`` with a file as
+      its body: upscales it; answers ``{"job": key}``. Weights of any upscale
+      factor need the scale.
     - ``GET /jobs/KEY``: its state, see :meth:`Job.as_json`.
     - ``GET /jobs/KEY/upscaled.png``, ``.../bicubic.png``: its images;
       ``?download=1`` to save them.
@@ -67,7 +68,7 @@ def make_app(jobs: Jobs, trusted_hosts: list[str] | None = None):
 
     @app.get('/')
     def page():
-        return to_html(jobs.titles)
+        return to_html(jobs.titles, jobs.any_scale)
 
     @app.post('/jobs')
     def add():
@@ -78,7 +79,7 @@ def make_app(jobs: Jobs, trusted_hosts: list[str] | None = None):
         if not weights.isdecimal():
             raise UserError(f'weights={weights!r}: give a number')
         key = jobs.add(name, flask.request.get_data(), int(weights),
-                       given.get('self_ensemble') == '1')
+                       given.get('scale', type=float), given.get('self_ensemble') == '1')
         return dict(job=key)
 
     @app.get('/jobs/<key>')

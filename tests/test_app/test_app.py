@@ -19,9 +19,11 @@ import pytest
 import torch
 from headless_chromium import Browser, find_chromium
 from PIL import Image, ImageCms
+from small_liif import CONFIG, small_liif
 from small_models import write_checkpoint
 
 from srdensenet_mm.app import Jobs, jobs, make_server
+from srdensenet_mm.checkpoints import save_network
 from srdensenet_mm.errors import UserError
 from srdensenet_mm.images.matlab_bicubic import matlab_bicubic_upscale
 from srdensenet_mm.inference import Upscaler
@@ -41,11 +43,13 @@ def brighter(path):
 
 
 class Site:
-    """The page on a port of its own, with networks x4 and x2."""
+    """The page on a port of its own, with networks x4, x2 and of any scale."""
 
     def __init__(self, folder, **settings):
         self.checkpoints = [brighter(write_checkpoint(folder / 'four.pth')),
-                            write_checkpoint(folder / 'two.pth', upscale_factor=2)]
+                            write_checkpoint(folder / 'two.pth', upscale_factor=2),
+                            folder / 'any.pth']
+        save_network(small_liif(), self.checkpoints[2], config=CONFIG)
         self.jobs = Jobs(self.checkpoints, device='cpu', **settings)
         self._server = make_server(self.jobs, port=0)
         self.url = f'http://127.0.0.1:{self._server.server_address[1]}/'
@@ -132,13 +136,39 @@ def test_profile_scale_and_self_ensemble_count(site):
     np.testing.assert_array_equal(np.asarray(image), expected[..., ::-1])
 
 
+def test_any_scale(site):
+    # Without overshoots, which each program cuts off after another pass.
+    low = np.random.default_rng(0).integers(64, 192, (9, 12, 3), np.uint8)
+    data = cv2.imencode('.png', low)[1].tobytes()
+    key = site.add(data, name='a.png', weights=2, scale=2.7)
+    assert site.result(key)['size'] == [32, 24]
+    request = urllib.request.urlopen(f'{site.url}jobs/{key}/upscaled.png?download=1')
+    assert 'a_x2.7.png' in request.headers['Content-Disposition']
+    found = cv2.imdecode(np.frombuffer(request.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(
+        found, Upscaler(site.checkpoints[2], device='cpu', scale=2.7)(low))
+    # Pillow's bicubic interpolation is another program of the same kernel, but at the border.
+    beside = cv2.imdecode(np.frombuffer(site.ask(f'jobs/{key}/bicubic.png')[1], np.uint8),
+                          cv2.IMREAD_UNCHANGED)
+    expected = np.asarray(Image.fromarray(low).resize((32, 24), Image.Resampling.BICUBIC))
+    inside = slice(6, -6)
+    assert abs(beside[inside, inside].astype(int) - expected[inside, inside]).max() <= 1
+    for scale, reason in (({}, 'give the scale'), (dict(scale='x'), 'give the scale'),
+                          (dict(scale=0.5), 'scale=0.5: give a number'),
+                          (dict(scale='nan'), 'scale=nan: give a number')):
+        state = site.result(site.add(data, name='a.png', weights=2, **scale))
+        assert state['state'] == 'failed' and reason in state['error']
+    state = site.result(site.add(data, name='a.png', weights=0, scale=2))
+    assert 'scale=2: SRDenseNet upscales by 4 alone' in state['error']
+
+
 def test_mistakes_are_one_line(site):
     key = site.add(b'no image', name='<b>.png')
     state = site.result(key)
     assert state['state'] == 'failed' and state['error'].startswith('<b>.png: is no image')
     assert site.ask(f'jobs/{key}/upscaled.png')[0] == 404
     for path, data, status, message in [
-            ('jobs?name=a.png&weights=2', b'x', 400, 'weights=2: choose one of 0 to 1'),
+            ('jobs?name=a.png&weights=3', b'x', 400, 'weights=3: choose one of 0 to 2'),
             ('jobs?name=a.png&weights=x', b'x', 400, "weights='x': give a number"),
             ('jobs?name=a.png', b'', 400, 'a.png: is empty (0 bytes)'),
             ('jobs/gone', None, 404, 'this image is gone, drop it again')]:
@@ -269,6 +299,17 @@ def test_drop_slide_download(browser, site, tmp_path):
         e.value = '1'; e.dispatchEvent(new Event('change')); })()""")
     browser.wait_for(f"{SHOWN} && document.getElementById('right-caption').textContent"
                      ".includes('60 x 40 pixels')")
+
+    # Of any scale: the field for it shows, and a new number upscales again.
+    assert browser.evaluate("document.getElementById('times').hidden")
+    browser.evaluate("""(() => { const e = document.getElementById('weights');
+        e.value = '2'; e.dispatchEvent(new Event('change')); })()""")
+    browser.wait_for(f"{SHOWN} && document.getElementById('right-caption').textContent"
+                     ".includes('any scale: any75 x 50 pixels')")
+    browser.evaluate("""(() => { const e = document.getElementById('scale');
+        e.value = '1.5'; e.dispatchEvent(new Event('change')); })()""")
+    browser.wait_for(f"{SHOWN} && document.getElementById('right-caption').textContent"
+                     ".includes('45 x 30 pixels')")
 
 
 @needs_chromium
