@@ -89,6 +89,7 @@ def work_around_imports() -> None:
         'torch': _followed_by(lambda: importlib.import_module('mmengine')),
         'mmengine': _followed_by(allow_runner_checkpoints),
         'mmagic.registry': _followed_by(register_on_demand),
+        'srdensenet_mm.models.liif_srdensenet': _followed_by(register_mlp_refiner),
     }
     sys.meta_path.insert(0, _AroundImports(around))
     sys.meta_path.insert(0, _StandInFinder())
@@ -274,6 +275,24 @@ def register_on_demand() -> None:
         if node._imported:
             for module in modules:
                 importlib.import_module(module)
+
+
+def register_mlp_refiner() -> None:
+    """Import MMagic's ``MLPRefiner``, which LIIF's networks hold, and nothing else of its models.
+
+    Concerns mmagic 1.2: to import one file of ``mmagic.models`` is to import
+    all of them, with diffusers, SciPy and torchvision, which takes seconds.
+    This file needs torch and MMEngine alone. A later import of all models finds
+    it in ``sys.modules``.
+    """
+    name = 'mmagic.models.editors.liif.mlp_refiner'
+    if name in sys.modules:
+        return
+    folder = importlib.util.find_spec('mmagic').submodule_search_locations[0]
+    file = os.path.join(folder, *name.split('.')[1:]) + '.py'
+    spec = importlib.util.spec_from_file_location(name, file)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 def allow_runner_checkpoints() -> None:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from mmengine import Config
+from small_liif import CONFIG, small_liif
 
 from srdensenet_mm.checkpoints import load_network, load_network_with_meta, save_network
 from srdensenet_mm.errors import UserError
@@ -357,6 +358,16 @@ def test_reading_is_light(file):
     save_network(SRDenseNet(**SMALL), file)
     code = ('import sys; from srdensenet_mm.checkpoints import load_network; '
             'load_network(sys.argv[1]); assert "mmagic.models" not in sys.modules')
+    subprocess.run([sys.executable, '-c', code, str(file)], check=True)
+
+
+def test_reading_a_network_of_any_scale_is_light(file):
+    save_network(small_liif(), file, config=CONFIG)
+    code = ('import sys; from srdensenet_mm.checkpoints import load_network; '
+            'network = load_network(sys.argv[1]); assert "mmagic.models" not in sys.modules; '
+            # All of MMagic's models come later: they and the network hold one class.
+            'from mmagic.models.editors import MLPRefiner; '
+            'assert type(network.imnet) is MLPRefiner and "diffusers" in sys.modules')
     subprocess.run([sys.executable, '-c', code, str(file)], check=True)
 
 
