@@ -45,7 +45,7 @@ def which_dead(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
 
 
 def behind_conv_first(network: nn.Module) -> list[nn.Conv2d]:
-    """The convolutions of an SRDenseNet that read maps behind a ReLU, up to the bottleneck."""
+    """The convolutions of a network that read maps behind a ReLU, up to the bottleneck."""
     return [*(layer for block in network.blocks if type(block) is DenseBlock
               for layer in block.layers), network.bottleneck]
 
@@ -55,7 +55,7 @@ def input_means(network: nn.Module, inputs: Tensor) -> dict[nn.Conv2d, Tensor]:
     """The means of the maps that the convolutions of :func:`behind_conv_first` read.
 
     Args:
-        network (nn.Module): An SRDenseNet. Does not change.
+        network (nn.Module): An SRDenseNet or LIIFSRDenseNet. Does not change.
         inputs (Tensor): As for :func:`which_dead`.
 
     Returns:
@@ -105,8 +105,8 @@ def revive(network: nn.Module, dead: Sequence[Tensor]) -> None:
     become zero. Training then grows these from zero.
 
     Args:
-        network (nn.Module): An SRDenseNet whose blocks are ``DenseBlock``.
-            Changed in place.
+        network (nn.Module): An SRDenseNet or LIIFSRDenseNet whose blocks are
+            ``DenseBlock``. Changed in place.
         dead (Sequence[Tensor]): Which maps are dead, of ``conv_first`` and of
             each block: bool, shape (maps, ).
     """

@@ -13,11 +13,11 @@ from plain_srdensenet import PlainSRDenseNet
 from tiny_training import tiny_config
 from torch import nn
 
-from srdensenet_mm.engine import DeadMapsHook, ReviveHook
+from srdensenet_mm.engine import CentreInputsHook, DeadMapsHook, MuonWithAdam, ReviveHook
 from srdensenet_mm.engine.hooks.dead_maps_hook import dead_maps
 from srdensenet_mm.engine.running import load_config, train
-from srdensenet_mm.models import SRDenseNet
-from srdensenet_mm.models.dead_maps import revive, which_dead
+from srdensenet_mm.models import LIIFSRDenseNet, SRDenseNet
+from srdensenet_mm.models.dead_maps import behind_conv_first, revive, which_dead
 
 SMALL = dict(upscale_factor=2, mid_channels=8, num_blocks=3, num_layers=2, growth_rate=4,
              bottleneck_channels=4)
@@ -174,3 +174,32 @@ def test_revival_keeps_the_drawing_and_reaches_averages_and_momentum(caplog):
     runner.iter = 14
     ReviveHook(interval=7).before_train_iter(runner, 14, batch)
     assert model.generator.blocks[2].layers[1].bias.abs().max() == 0
+
+
+def test_a_network_of_any_scale_is_kept_alive_too():
+    torch.manual_seed(0)
+    network = LIIFSRDenseNet(
+        dict(type='SRDenseNet', mid_channels=16, num_blocks=2, num_layers=2, growth_rate=16,
+             bottleneck_channels=16), dict(type='MLPRefiner', out_dim=1, hidden_list=[16]))
+    model = nn.ModuleDict(dict(generator=network))
+    model.data_preprocessor = lambda data, training: data
+    with torch.no_grad():
+        network.blocks[1].layers[0].bias.fill_(-100)
+    images = [torch.rand(1, 8, 9) for _ in range(4)]
+    runner = SimpleNamespace(
+        model=model, iter=0, logger=logging.getLogger('test_liif'), hooks=[],
+        optim_wrapper=SimpleNamespace(optimizer=MuonWithAdam(model.parameters(), lr=0.)),
+        train_loop=SimpleNamespace(dataloader=SimpleNamespace(
+            dataset=[dict(inputs=image) for image in images])))
+    maps = network.gen_feature(torch.stack(images))
+    for hook in (ReviveHook(), CentreInputsHook()):
+        hook.before_train_iter(runner, 0, dict(inputs=images))
+    torch.testing.assert_close(network.gen_feature(torch.stack(images)), maps)
+    assert network.blocks[1].layers[0].bias.abs().max() == 0
+    seen = []
+    network.blocks[1].layers[1].register_forward_pre_hook(lambda layer, args: seen.append(args[0]))
+    network.gen_feature(torch.stack(images))
+    state = runner.optim_wrapper.optimizer.state
+    torch.testing.assert_close(
+        state[network.blocks[1].layers[1].weight]['input_mean'], seen[0].mean((0, 2, 3)))
+    assert all('input_mean' in state[conv.weight] for conv in behind_conv_first(network))

@@ -7,10 +7,9 @@ from mmengine.hooks import Hook
 from srdensenet_mm.checkpoints.fitting import unwrapped
 from srdensenet_mm.engine.optimizers.muon import MuonWithAdam
 from srdensenet_mm.engine.runner.parts import wrappers_of
-from srdensenet_mm.models import SRDenseNet
 from srdensenet_mm.models.dead_maps import behind_conv_first, input_means
 
-from .dead_maps_hook import inputs_of, random_numbers_kept
+from .dead_maps_hook import inputs_of, random_numbers_kept, trained_networks
 
 # As many patches as a small batch has.
 _PATCHES = 8
@@ -24,7 +23,8 @@ class CentreInputsHook(Hook):
     :meth:`~srdensenet_mm.engine.optimizers.muon.MuonWithAdam.centre`. The
     means are those of training batches. They are part of the optimizer's state.
 
-    Other optimizers, and networks other than SRDenseNet, are left alone.
+    Networks other than SRDenseNet and LIIFSRDenseNet are left alone, and so are
+    other optimizers.
 
     Args:
         interval (int): Iterations from one measurement to the next. One takes
@@ -52,8 +52,8 @@ class CentreInputsHook(Hook):
                  if isinstance(wrapper.optimizer, MuonWithAdam)
                  for group in wrapper.optimizer.param_groups for weight in group['params']}
         model = unwrapped(runner.model)
-        for network in model.modules():
-            if isinstance(network, SRDenseNet) and network.bottleneck.weight in muons:
+        for network in trained_networks(model).values():
+            if network.bottleneck.weight in muons:
                 means = {}
                 if measure and is_main_process():
                     with random_numbers_kept():

@@ -55,9 +55,7 @@ class DeadMapsHook(Hook):
             return
         self._looked = True
         model = unwrapped(runner.model)
-        networks = {name: module for name, module in model.named_modules()
-                    if isinstance(module, (SRDenseNet, LIIFSRDenseNet)) and any(
-                        weight.requires_grad for weight in module.parameters())}
+        networks = trained_networks(model)
         if not networks:
             return
         with random_numbers_kept():
@@ -84,6 +82,13 @@ class DeadMapsHook(Hook):
                    'Begin again with a longer warm-up or a lower learning rate, and biases at a '
                    'tenth of it (optim_wrapper.paramwise_cfg.bias_lr_mult=0.1)'))
         self._dead = self._dead - shares.keys() | dead
+
+
+def trained_networks(model: nn.Module) -> dict[str, SRDenseNet | LIIFSRDenseNet]:
+    """The SRDenseNets of a model that are trained, also those inside LIIF, by their names."""
+    return {name: module for name, module in model.named_modules()
+            if isinstance(module, (SRDenseNet, LIIFSRDenseNet)) and any(
+                weight.requires_grad for weight in module.parameters())}
 
 
 def dead_maps(network: SRDenseNet | LIIFSRDenseNet, inputs: Tensor) -> dict[str, float]:

@@ -8,10 +8,10 @@ from mmengine.hooks import EMAHook, Hook
 from srdensenet_mm.checkpoints.fitting import unwrapped
 from srdensenet_mm.engine.runner.parts import wrappers_of
 from srdensenet_mm.engine.runner.sample_seeds import seeded
-from srdensenet_mm.models import DenseBlock, SRDenseNet
+from srdensenet_mm.models import DenseBlock, LIIFSRDenseNet, SRDenseNet
 from srdensenet_mm.models.dead_maps import followed, revive, which_dead
 
-from .dead_maps_hook import inputs_of, random_numbers_kept
+from .dead_maps_hook import inputs_of, random_numbers_kept, trained_networks
 
 # A map that is zero everywhere on so many patches yields nothing that would be missed.
 _PATCHES = 64
@@ -54,10 +54,8 @@ class ReviveHook(Hook):
             return
         model = unwrapped(runner.model)
         optimizers = [wrapper.optimizer for wrapper in wrappers_of(runner.optim_wrapper).values()]
-        for name, network in model.named_modules():
-            if isinstance(network, SRDenseNet) and all(
-                    type(block) is DenseBlock for block in network.blocks) and any(
-                        weight.requires_grad for weight in network.parameters()):
+        for name, network in trained_networks(model).items():
+            if all(type(block) is DenseBlock for block in network.blocks):
                 averages = [dict(hook.ema_model.module.named_modules())[name]
                             for hook in runner.hooks if isinstance(hook, EMAHook)]
                 with followed(network, averages, optimizers):
@@ -66,7 +64,8 @@ class ReviveHook(Hook):
                     for weight in network.parameters():
                         broadcast(weight.data)
 
-    def _revive(self, runner, name: str, network: SRDenseNet, model, data_batch) -> None:
+    def _revive(self, runner, name: str, network: SRDenseNet | LIIFSRDenseNet, model,
+                data_batch) -> None:
         with random_numbers_kept():
             inputs = inputs_of(runner, model, _patches(runner, data_batch), _PATCHES)
             dead = which_dead(network, inputs)
