@@ -45,7 +45,7 @@ val_evaluator = [
 
 # The network learns something new, from weights that are already good.
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
-max_iters = 3000
+max_iters = 1900
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     _base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
