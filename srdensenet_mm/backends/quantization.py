@@ -19,13 +19,19 @@ from .onnx_graph import INPUT
 # Operations in 8 bits: convolutions, and deconvolutions, which are matrix products here.
 _QUANTIZED = ('Conv', 'Gemm')
 _SIDE = 64
+# Weights in seven bits: with eight, CPUs without VNNI overflow where they add two products in 16
+# bits. onnxruntime's largest level is then this.
+_LEVELS = 64
 
 
 def to_int8(model: bytes, batches: Sequence[np.ndarray]) -> bytes:
     """Compute the network's convolutions in 8 bits.
 
     Weights get a scale for each output channel. The input of each convolution
-    gets one scale, for its range on ``batches``. Sums are made in float.
+    gets one scale, for its range on ``batches``. Sums are made in float. Maps
+    behind a ReLU have large means, so that rounded weights shift what a
+    convolution yields. Its bias takes back the mean of this shift (Nagel et
+    al., "Data-Free Quantization", ICCV 2019, section 4.2).
 
     Some convolutions stay in float. Errors of the first and the last one would
     be visible in the image. Those that read the first one's maps stay in float
@@ -54,14 +60,13 @@ def to_int8(model: bytes, batches: Sequence[np.ndarray]) -> bytes:
                         'last, so nothing would be computed in 8 bits: choose fp32')
     with tempfile.TemporaryDirectory() as folder, _quiet():
         target = Path(folder) / 'int8.onnx'
+        _round_weights(proto, names, batches)
         quantization.quantize_static(
             proto, target, _Reader(batches),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=list(_QUANTIZED),
             nodes_to_quantize=names,
             per_channel=True,
-            # Weights in seven bits: with eight, CPUs without VNNI overflow where they add two
-            # products in 16 bits.
             reduce_range=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
@@ -90,6 +95,65 @@ def _quantized_nodes(graph) -> list[str]:
                 reached += node.output
     return [node.name for node in convolutions
             if node.op_type in _QUANTIZED and node.name not in in_float]
+
+
+def _round_weights(proto, names: Sequence[str], batches: Sequence[np.ndarray]) -> None:
+    """Round weights as the quantizer will, with biases that take back the mean shift.
+
+    Args:
+        proto (onnx.ModelProto): Changed in place.
+        names (Sequence[str]): The nodes whose weights are rounded.
+        batches (Sequence[np.ndarray]): See :func:`to_int8`.
+    """
+    from onnx import numpy_helper
+    graph = proto.graph
+    constants = {constant.name: constant for constant in graph.initializer}
+    nodes = [node for node in graph.node
+             if node.name in set(names) and node.input[1] in constants]
+    means = _channel_means(proto, list({node.input[0] for node in nodes}), batches)
+    for node in nodes:
+        weight = numpy_helper.to_array(constants[node.input[1]]).astype(np.float64)
+        transposed = node.op_type == 'Gemm' and not any(
+            attribute.name == 'transB' and attribute.i for attribute in node.attribute)
+        weight = weight.T if transposed else weight
+        kernels = weight.reshape(*weight.shape[:2], -1)  # (out, in, places)
+        step = np.abs(kernels).max((1, 2), keepdims=True) / _LEVELS
+        rounded = np.round(kernels / np.where(step, step, 1)) * step
+        mean = means[node.input[0]]
+        if len(mean) != kernels.shape[1]:  # a convolution in groups
+            continue
+        bias = (kernels - rounded).sum(2) @ mean
+        if len(node.input) > 2:
+            bias = bias + numpy_helper.to_array(constants[node.input[2]])
+        rounded = rounded.reshape(weight.shape)
+        # Under new names: another node may read the same constants.
+        for name, values in (('weight', rounded.T if transposed else rounded), ('bias', bias)):
+            graph.initializer.append(numpy_helper.from_array(
+                values.astype(np.float32), f'{node.name}_{name}'))
+        node.input[1:] = [f'{node.name}_weight', f'{node.name}_bias']
+    read = {name for node in graph.node for name in node.input}
+    kept = [constant for constant in graph.initializer if constant.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _channel_means(proto, names: Sequence[str],
+                   batches: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """The mean of each channel of a graph's values."""
+    import onnx
+    ort = import_optional('onnxruntime')
+    probe = onnx.ModelProto()
+    probe.CopyFrom(proto)
+    there = {value.name for value in probe.graph.output}
+    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name)
+                              for name in names if name not in there)
+    session = ort.InferenceSession(probe.SerializeToString(), providers=['CPUExecutionProvider'])
+    means = dict.fromkeys(names, 0.)
+    for batch in batches:
+        for name, value in zip(names, session.run(names, {INPUT: batch}), strict=True):
+            rows = np.moveaxis(value, 1, -1) if value.ndim == 4 else value
+            means[name] += rows.reshape(-1, rows.shape[-1]).mean(0) / len(batches)
+    return means
 
 
 class _Reader:
