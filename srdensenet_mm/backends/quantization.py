@@ -109,7 +109,7 @@ def _round_weights(proto, names: Sequence[str], batches: Sequence[np.ndarray]) -
     graph = proto.graph
     constants = {constant.name: constant for constant in graph.initializer}
     nodes = [node for node in graph.node
-             if node.name in set(names) and node.input[1] in constants]
+             if node.name in names and constants.keys() >= {*node.input[1:]}]
     means = _channel_means(proto, list({node.input[0] for node in nodes}), batches)
     for node in nodes:
         weight = numpy_helper.to_array(constants[node.input[1]]).astype(np.float64)
@@ -131,6 +131,7 @@ def _round_weights(proto, names: Sequence[str], batches: Sequence[np.ndarray]) -
             graph.initializer.append(numpy_helper.from_array(
                 values.astype(np.float32), f'{node.name}_{name}'))
         node.input[1:] = [f'{node.name}_weight', f'{node.name}_bias']
+    # onnxruntime warns of each constant that nothing reads.
     read = {name for node in graph.node for name in node.input}
     kept = [constant for constant in graph.initializer if constant.name in read]
     del graph.initializer[:]
