@@ -32,8 +32,7 @@ train_dataloader = dict(
             dict(type='GenerateCoordinateAndCell', sample_quantity=lr_patch_size**2),
             dict(type='PackInputs'),
         ]))
-custom_hooks = [
-    dict(_base_.centre, interval=20), dict(type='ReviveHook', interval=1000), _base_.ema]
+custom_hooks = [*_base_.kept_alive, _base_.ema]
 default_hooks = dict(
     checkpoint=dict(interval=250, max_keep_ckpts=2, save_best='Set5x4-Y/PSNR'),
     logger=dict(interval=50))

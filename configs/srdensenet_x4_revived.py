@@ -33,8 +33,7 @@ max_iters = 10_000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     _base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=max_iters)]
-custom_hooks = [
-    dict(_base_.centre, interval=20), dict(type='ReviveHook', interval=1000), _base_.ema]
+custom_hooks = [*_base_.kept_alive, _base_.ema]
 default_hooks = dict(
     checkpoint=dict(interval=250, max_keep_ckpts=2), logger=dict(interval=50))
 randomness = dict(seed=0)

@@ -22,3 +22,6 @@ ema = dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=5e-3)
 # For custom_hooks, where blocks have much to learn: kernels step as if what they read were
 # centred, which keeps maps alive.
 centre = dict(type='CentreInputsHook')
+# The same where a training begins with weights whose blocks live, such as the published ones. Maps
+# that die all the same get new weights.
+kept_alive = [dict(centre, interval=20), dict(type='ReviveHook', interval=1000)]
