@@ -8,6 +8,11 @@ _ARCHIVES = {
     0: ((b'\x1f\x8b', 'gzip'), (b'BZh', 'bzip2'), (b'\xfd7zXZ\0', 'xz'),
         (b'7z\xbc\xaf\x27\x1c', '7z'), (b'Rar!', 'RAR'), (b'\x28\xb5\x2f\xfd', 'zstd')),
     257: ((b'ustar', 'tar'), )}
+_IMAGES = {
+    0: ((b'\x89PNG', 'PNG'), (b'\xff\xd8\xff', 'JPEG'), (b'II*\0', 'TIFF'), (b'MM\0*', 'TIFF'),
+        (b'GIF8', 'GIF')),
+    8: ((b'WEBP', 'WebP'), )}
+_ARRAYS = {0: ((b'\x89HDF', 'HDF5 file'), (b'\x93NUMPY', 'NumPy array'))}
 # Characters of a text that are shown, and bytes that are checked.
 _SHOWN, _LOOKED_AT = 60, 4096
 
@@ -20,10 +25,13 @@ def is_safetensors(data: bytes) -> bool:
 
 def what_it_is(data: bytes) -> str | None:
     """The kind of a file that is no checkpoint of torch, and the way out; None if unknown."""
-    for start, kinds in _ARCHIVES.items():
-        for magic, kind in kinds:
-            if data[start:].startswith(magic):
-                return f'is a {kind} archive, not a checkpoint: unpack it, and give the file in it'
+    if kind := _kind_of(data, _ARCHIVES):
+        return f'is a {kind} archive, not a checkpoint: unpack it, and give the file in it'
+    if kind := _kind_of(data, _IMAGES):
+        return f'is an image ({kind}), not a checkpoint: give the file with the weights'
+    if kind := _kind_of(data, _ARRAYS):
+        return (f"is no checkpoint of torch's ({kind}): save the weights by "
+                'torch.save(state_dict, FILE)')
     if data.startswith(b'PK'):
         return _of_zip(data)
     if data[:1] == b'\x08' and (b'onnx' in data[:99].lower() or b'pytorch' in data[:99]):
@@ -32,6 +40,11 @@ def what_it_is(data: bytes) -> str | None:
         return ("is not a checkpoint of torch's, but a pickle of another program: save the "
                 'weights by torch.save(state_dict, FILE)')
     return _of_text(data)
+
+
+def _kind_of(data: bytes, kinds: dict) -> str | None:
+    return next((kind for start, magics in kinds.items() for magic, kind in magics
+                 if data.startswith(magic, start)), None)
 
 
 def _of_zip(data: bytes) -> str | None:
@@ -69,13 +82,15 @@ def _of_text(data: bytes) -> str | None:
         return ('is a web page (HTML), not a checkpoint: the address is that of a page about the '
                 'file; download the file itself (.../raw/... or .../resolve/..., not .../blob/...)')
     if lower.startswith('<?xml') or lower.startswith('<error'):
-        return f'is an answer of a server (XML), not a checkpoint: {text[:_SHOWN]!r}'
+        return (f'is an answer of a server (XML), not a checkpoint: {text[:_SHOWN]!r}; download '
+                'the file again')
     if lower.startswith(('{', '[')) and _is_json(data):
         if '"weight_map"' in lower:
             return ('is the list of the parts of a checkpoint (JSON), not a checkpoint: give the '
                     'file with the weights')
-        return f'is JSON, perhaps an answer of a server, not a checkpoint: {text[:_SHOWN]!r}'
-    return f'is not a checkpoint but text: {text[:_SHOWN]!r}'
+        return (f'is JSON, perhaps an answer of a server, not a checkpoint: {text[:_SHOWN]!r}; '
+                'give the file with the weights')
+    return f'is not a checkpoint but text: {text[:_SHOWN]!r}; give the file with the weights'
 
 
 def _is_json(data: bytes) -> bool:

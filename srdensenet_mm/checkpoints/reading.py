@@ -33,6 +33,8 @@ _DATA_MODULES = ('__main__', 'decimal', 'fractions', 'uuid')
 _DATA_PARTS = ('numpy.random.', 'numpy.ma.core.', 'torch.nn.modules.', 'torch.optim.')
 # Left out of meta: the config's text names the trainer's own folders.
 _PRIVATE_META = ('cfg', 'config', 'env_info')
+_WAY_OUT = ('get the file once more, or save the weights alone by '
+            'torch.save(network.state_dict(), FILE)')
 
 
 @dataclass
@@ -263,16 +265,16 @@ def _parse_pickle(data: bytes) -> Any:
             found = re.search(r'GLOBAL ([^\s]+)', str(error))
             if not found:
                 reason = re.search('Unpickler error: (.+)', str(error))
+                reason = f' ({reason[1]})' if reason else ''
                 raise Mismatch(what_it_is(data) or 'is not a checkpoint, or a damaged one, or '
-                               'holds more than weights'
-                               + (f' ({reason[1]})' if reason else '')) from error
+                               f'holds more than weights{reason}: {_WAY_OUT}') from error
             name = found[1]
             if name in unread or not _may_stay_unread(name):
                 raise _refusal(name) from error
             unread[name] = (_Unread, name)
         except Exception as error:  # torch raises many kinds for damaged files
             raise Mismatch(what_it_is(data) or 'is not a checkpoint, or a damaged or truncated '
-                           f'one ({type(error).__name__})') from error
+                           f'one ({type(error).__name__}): {_WAY_OUT}') from error
 
 
 def _refusal(name: str) -> Mismatch:
@@ -302,7 +304,8 @@ def _parse_safetensors(data: bytes) -> dict[str, Any]:
         header = json.loads(data[8:8 + int.from_bytes(data[:8], 'little')])
         meta = json.loads(header.get('__metadata__', {}).get('srdensenet_mm', '{}'))
     except Exception as error:
-        raise Mismatch(f'is a damaged or truncated safetensors file ({error})') from error
+        raise Mismatch(f'is a damaged or truncated safetensors file ({error}): get it once '
+                       'more') from error
     # The file orders them by type, not as the network does.
     return dict(state_dict={key: weights[key] for key in sorted(weights)}, meta=meta)
 

@@ -11,6 +11,7 @@ import tarfile
 import types
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -189,7 +190,11 @@ def _tar():
     (b'\x1f\x8b' + bytes(50), 'gzip archive'),
     (_zip('a')[:30], 'damaged or truncated'),
     (b'\x80\x04\x95' + bytes(50), 'pickle of another program'),
-    (bytes(50), 'not a checkpoint.*holds more than weights$'),
+    (bytes(50), r'not a checkpoint.*holds more than weights: .*torch\.save'),
+    (cv2.imencode('.png', np.zeros((2, 2)))[1].tobytes(), r'image \(PNG\).*give the file'),
+    (cv2.imencode('.webp', np.zeros((2, 2, 3)))[1].tobytes(), r'image \(WebP\).*give the file'),
+    (cv2.imencode('.tiff', np.zeros((2, 2)))[1].tobytes(), r'image \(TIFF\).*give the file'),
+    (b'\x89HDF\r\n\x1a\n' + bytes(50), r'HDF5 file.*torch\.save'),
     (b'', 'empty'),
 ], ids=lambda value: value if isinstance(value, str) else 'data')  # a zip's bytes hold the time
 def test_what_is_no_checkpoint_is_named(tmp_path, data, words):
