@@ -12,6 +12,7 @@ A log that this script wrote stands for its phases, whose folders may be gone.
 Written are PATH.log.jsonl, one line for each entry, and PATH.png.
 """
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -26,7 +27,10 @@ sys.path.insert(0, str(ROOT))
 from srdensenet_mm.errors import UserError, run_tool  # noqa: E402
 from srdensenet_mm.files import atomic_write  # noqa: E402
 
-KEPT = ('loss', 'lr', 'time', 'PSNR', 'SSIM', 'RGB/PSNR', 'RGB/SSIM')
+KEPT = ('loss', 'lr', 'time')
+# Of a recipe with several test sets, metrics begin with the set's name.
+METRICS = ('PSNR', 'SSIM')
+COLOURS = ('#d1480b', '#1f6fb2', '#2f8f4e', '#8a4fb0')
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -57,10 +61,11 @@ def read_phase(text: str) -> list[dict]:
         trained, steps = 0, _steps_per_iter(file)
         for line in file.read_text(encoding='utf-8').splitlines():
             entry = json.loads(line)
-            validation = 'PSNR' in entry
+            validation = any(key.endswith(METRICS) for key in entry)
             # By MMEngine's default, validations count epochs, and there are none.
             trained = steps * entry['step'] or trained
-            kept = {key: entry[key] for key in KEPT if key in entry}
+            kept = {key: value for key, value in entry.items()
+                    if key in KEPT or key.endswith(METRICS)}
             if kept:  # not what other hooks write, such as the shares of dead maps
                 found[trained, validation] = kept
     if not found:
@@ -92,23 +97,29 @@ def join(parts: Sequence[list[dict]]) -> list[dict]:
 
 
 def draw(entries: Sequence[dict], path: Path) -> None:
-    """PSNR on Y of the validation over iterations, the loss faint beside it."""
+    """PSNR on Y of each test set over iterations, the loss faint beside it."""
     from matplotlib.figure import Figure
     figure = Figure(figsize=(8, 4.5), dpi=120, layout='constrained')
     axes = figure.add_subplot()
-    scores = [(entry['iter'], entry['PSNR']) for entry in entries if 'PSNR' in entry]
     losses = [(entry['iter'], entry['loss']) for entry in entries if 'loss' in entry]
     beside = axes.twinx()
     beside.plot(*zip(*losses, strict=True), color='#8a97a5', linewidth=0.8, alpha=0.6)
     beside.set_yscale('log')
     beside.set_ylabel('loss (gray)')
-    axes.plot(*zip(*scores, strict=True), 'o-', color='#d1480b', markersize=3)
-    best = max(scores, key=lambda score: score[1])
-    axes.annotate(f'{best[1]:.2f} dB', best, textcoords='offset points', xytext=(-8, 8),
-                  ha='right', color='#d1480b')
-    # The first validations are meaningless: the average still contains the initial weights.
-    lowest = max(best[1] - 2.5, min(score[1] for score in scores))
-    axes.set_ylim(lowest, best[1] + 0.1 * max(best[1] - lowest, 0.1))
+    names = dict.fromkeys(key for entry in entries for key in entry
+                          if key.endswith('PSNR') and 'RGB' not in key)
+    lowest, highest = math.inf, -math.inf
+    for name, colour in zip(names, itertools.cycle(COLOURS)):
+        scores = [(entry['iter'], entry[name]) for entry in entries if name in entry]
+        axes.plot(*zip(*scores, strict=True), 'o-', color=colour, markersize=3)
+        best = max(scores, key=lambda score: score[1])
+        test_set = name.removesuffix('PSNR').rstrip('/').removesuffix('-Y')
+        axes.annotate(f'{test_set} {best[1]:.2f} dB'.lstrip(), best,
+                      textcoords='offset points', xytext=(-8, 8), ha='right', color=colour)
+        highest = max(highest, best[1])
+        # The first validations are meaningless: the average still contains the initial weights.
+        lowest = min(lowest, max(best[1] - 2.5, min(score[1] for score in scores)))
+    axes.set_ylim(lowest, highest + 0.1 * max(highest - lowest, 0.1))
     axes.set_xlabel('iteration')
     axes.set_ylabel('PSNR on Y, validation (dB)')
     axes.set_zorder(beside.get_zorder() + 1)

@@ -45,6 +45,22 @@ def test_phases_are_joined_and_repeated_iterations_count_once(tmp_path):
     assert cv2.imread(str(tmp_path / 'curve.png')).shape[1] == 960
 
 
+def test_each_test_set_has_a_curve(tmp_path):
+    scores = {'A/PSNR': 30., 'A-RGB/PSNR': 28., 'B-Y/PSNR': 25., 'B-Y/SSIM': 0.7}
+    write_scalars(tmp_path, '20260101_000000', [
+        dict(step=50, loss=0.5, lr=1e-3), dict(step=50, time=1., data_time=1., **scores)])
+    entries = training_curve.read_phase(tmp_path)
+    assert entries == [dict(iter=50, loss=0.5, lr=1e-3), dict(iter=50, time=1., **scores)]
+    drawn = []
+    for left_out in ('A-RGB/PSNR', 'B-Y/PSNR'):
+        training_curve.draw([{key: value for key, value in entry.items() if key != left_out}
+                             for entry in entries], tmp_path / 'curve.png')
+        drawn.append(cv2.imread(str(tmp_path / 'curve.png')))
+    training_curve.draw(entries, tmp_path / 'curve.png')
+    assert (cv2.imread(str(tmp_path / 'curve.png')) == drawn[0]).all()  # colour has no curve
+    assert (drawn[0] != drawn[1]).any()
+
+
 def test_an_iteration_of_several_steps_counts_as_these(tmp_path):
     write_scalars(tmp_path, '20260101_000000', [
         dict(step=2, loss=0.5, lr=1e-3), dict(step=3, loss=0.4, lr=1e-3),
