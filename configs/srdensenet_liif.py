@@ -15,7 +15,7 @@ _base_ = [
     '_base_/schedules/muon_linear.py',
 ]
 # All but the deconvolutions and the last convolution, in whose place LIIF stands.
-load_from = 'checkpoints/srdensenet_x4-2eb7ce95.pth'
+load_from = 'checkpoints/srdensenet_x4-2708f7eb.pth'
 
 lr_patch_size = 24
 train_dataloader = dict(

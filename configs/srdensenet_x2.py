@@ -14,7 +14,7 @@ _base_ = [
 ]
 model = dict(generator=dict(upscale_factor=2))
 # The second of its two deconvolutions is not used.
-load_from = 'checkpoints/srdensenet_x4-2eb7ce95.pth'
+load_from = 'checkpoints/srdensenet_x4-2708f7eb.pth'
 
 gt_patch_size = 64
 train_dataloader = dict(

@@ -14,7 +14,7 @@ _base_ = [
 ]
 model = dict(generator=dict(upscale_factor=3))
 # Its deconvolutions have stride 2, so that of stride 3 starts untrained.
-load_from = 'checkpoints/srdensenet_x4-2eb7ce95.pth'
+load_from = 'checkpoints/srdensenet_x4-2708f7eb.pth'
 
 gt_patch_size = 96
 train_dataloader = dict(

@@ -12,7 +12,7 @@ _base_ = [
     '_base_/datasets/photo_degradations.py',
     '_base_/schedules/muon_linear.py',
 ]
-load_from = 'checkpoints/srdensenet_x4-2eb7ce95.pth'
+load_from = 'checkpoints/srdensenet_x4-2708f7eb.pth'
 
 train_dataloader = dict(
     batch_size=8,

@@ -13,7 +13,7 @@ _base_ = [
     '_base_/datasets/hr_folders_x4.py',
     '_base_/schedules/muon_linear.py',
 ]
-load_from = 'checkpoints/srdensenet_x4-2eb7ce95.pth'
+load_from = 'checkpoints/srdensenet_x4-2708f7eb.pth'
 
 gt_patch_size = 128
 train_dataloader = dict(

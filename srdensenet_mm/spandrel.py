@@ -5,7 +5,7 @@ Importing this module registers the architecture; MMagic need not be installed::
 
     import srdensenet_mm.spandrel
     from spandrel import ModelLoader
-    model = ModelLoader().load_from_file('srdensenet_x4-2eb7ce95.pth')
+    model = ModelLoader().load_from_file('srdensenet_x4-2708f7eb.pth')
 
 It reads published and converted checkpoints of this project, ``.pth`` and
 ``.safetensors``. It also reads those of the two other implementations that

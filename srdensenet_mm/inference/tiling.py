@@ -18,16 +18,16 @@ network pads it as it pads the whole image.
 
 A smaller margin saves time and leaves an error. This table shows it for tiles of
 32 LR pixels against the whole image of 180x144, in levels of 8 bits. It is made by
-``python studies/overlap.py checkpoints/srdensenet_x4-2eb7ce95.pth
+``python studies/overlap.py checkpoints/srdensenet_x4-2708f7eb.pth
 data/Set14/LRbicx4/img_002.png`` with the published weights (receptive field 66 to a side).
 They hardly use distant pixels. Others may, so measure yours.
 
 ===================  =====  =====  =====  =====  =====  =====
 overlap, LR pixels       0      4      8     16     32     66
 ===================  =====  =====  =====  =====  =====  =====
-largest difference   47.05  27.84   5.06   0.10   0.00   0.00
-mean difference      0.482  0.079  0.013  0.000  0.000  0.000
-off by half a level  18.9%  3.44%  0.17%     0%     0%     0%
+largest difference   71.42  41.39  11.37   0.32   0.00   0.00
+mean difference      0.510  0.091  0.016  0.000  0.000  0.000
+off by half a level  19.5%  3.88%  0.31%     0%     0%     0%
 ===================  =====  =====  =====  =====  =====  =====
 """
 from __future__ import annotations

@@ -38,7 +38,7 @@ class ReviveHook(Hook):
             training begins with. Defaults to None.
 
     Example:
-        >>> load_from = 'checkpoints/srdensenet_x4-2eb7ce95.pth'
+        >>> load_from = 'checkpoints/srdensenet_x4-2708f7eb.pth'
         >>> custom_hooks = [dict(type='ReviveHook', interval=100)]
     """
 
