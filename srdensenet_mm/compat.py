@@ -448,9 +448,11 @@ def return_what_cannot_be_sent() -> None:
         if worker is None or isinstance(item[1], ExceptionWrapper):
             say(error, item)
         else:
-            queue.put((item[0], ExceptionWrapper(
-                (type(error), error, error.__traceback__),
-                where=f'in DataLoader worker process {worker.id}')))
+            # Closed where another worker's error has ended the loading already.
+            with suppress(ValueError):
+                queue.put((item[0], ExceptionWrapper(
+                    (type(error), error, error.__traceback__),
+                    where=f'in DataLoader worker process {worker.id}')))
 
     send_back.returns = True
     queues.Queue._on_queue_feeder_error = send_back
@@ -473,7 +475,9 @@ def no_news_of_workers() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGCHLD, handler)
+        # A stop that came meanwhile (SaveOnSignalHook) has set one that raises nothing.
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL:
+            signal.signal(signal.SIGCHLD, handler)
 
 
 def init_distributed(cfg) -> None:

@@ -1,5 +1,7 @@
 # Copyright (c) srdensenet_mm authors. Licensed under Apache-2.0.
 """Where images come from besides files, and data-loading workers that are lost."""
+import multiprocessing
+import multiprocessing.queues
 import os
 import re
 import signal
@@ -7,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import lmdb
 import pytest
@@ -18,6 +21,7 @@ from run_tools_here import unique_name
 from tiny_training import TinyPairs, tiny_config
 
 from srdensenet_mm.checkpoints import save_network
+from srdensenet_mm.compat import no_news_of_workers, return_what_cannot_be_sent
 from srdensenet_mm.datasets import matlab_bicubic
 from srdensenet_mm.engine import running
 from srdensenet_mm.errors import UserError
@@ -275,3 +279,27 @@ def test_shared_memory_that_is_too_small(tmp_path):
     assert run.returncode == 2, run.stderr
     (line,) = [line for line in run.stderr.splitlines() if line.startswith('error: ')]
     assert '/dev/shm has 0.1 MiB' in line and '--shm-size' in line and 'Traceback' not in run.stderr
+
+
+def test_a_worker_that_nobody_waits_for_sends_nothing(monkeypatch):
+    return_what_cannot_be_sent()
+    monkeypatch.setattr('torch.utils.data._utils.worker._worker_info', SimpleNamespace(id=0))
+    queue = multiprocessing.Queue()
+    queue.close()
+    multiprocessing.queues.Queue._on_queue_feeder_error(queue, OSError('full'), (0, 'a batch'))
+
+
+def test_a_stop_keeps_its_own_handler_of_ended_workers():
+    def quiet(number, frame):
+        pass
+
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        with no_news_of_workers():
+            signal.signal(signal.SIGCHLD, quiet)
+        assert signal.getsignal(signal.SIGCHLD) is quiet
+        with no_news_of_workers():
+            assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGCHLD) is quiet
+    finally:
+        signal.signal(signal.SIGCHLD, before)
