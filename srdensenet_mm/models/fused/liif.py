@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..autocast import in_float32
 from ..local_ensemble import local_ensemble
 from .form import Form
-from .linear_relu import linear_relu
+from .linear import linear_relu
 
 # Points that most calls will have. More do not fit the cache.
 _POINTS = 4096

@@ -2,13 +2,13 @@
 """The tail's matrix products, in three ways."""
 import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear_relu import Layer, linear_relu
+from .linear import Layer, exact_linear, linear_relu
 
 # Pixels of the bottleneck go through in pieces whose widest maps take about this many bytes: small
 # enough for the cache, large enough for the matrix product.
@@ -23,16 +23,17 @@ def shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
         pixels (Tensor): The bottleneck's maps, shape (P, C), float.
         matrices (Sequence[Tensor]): Of the deconvolutions, shapes (s * s * C, C).
         biases (Sequence[Tensor]): Of the deconvolutions, shapes (s * s * C, ).
-        taps (Tensor): Of the last convolution, shape (9 * C_out, C).
+        taps (Tensor): Of the last convolution, shape (K, q * C): K shares of q
+            pixels that lie together, see :func:`.tail._taps`.
 
     Returns:
-        Tensor: Shape (S * P, 9 * C_out), of the type of ``pixels``. S is the
+        Tensor: Shape (S * P / q, K), of the type of ``pixels``. S is the
         product of all s * s.
     """
     for matrix, bias in zip(matrices, biases, strict=True):
+        pixels = pixels.view(-1, matrix.size(1))
         pixels = F.relu_(F.linear(pixels, matrix.to(pixels.dtype), bias.to(pixels.dtype)))
-        pixels = pixels.view(-1, taps.size(1))
-    return F.linear(pixels, taps.to(pixels.dtype))
+    return F.linear(pixels.view(-1, taps.size(1)), taps.to(pixels.dtype))
 
 
 def lean_shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
@@ -48,46 +49,16 @@ def lean_shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Ten
     """
     channels = pixels.size(1)
     rows, growth, layers = _layers(pixels, matrices, biases)
-    taps = taps.to(torch.promote_types(pixels.dtype, torch.float32)).t()
-    multiply = _product_with(taps, pixels)
-    out = taps.new_empty(growth[-1] * len(pixels), taps.size(1))
+    squares = growth[-1] * channels // taps.size(1)  # of a pixel
+    taps = taps.to(torch.promote_types(pixels.dtype, torch.float32))
+    multiply = exact_linear(taps, pixels.dtype, squares * rows)
+    out = taps.new_empty(squares * len(pixels), len(taps))
     for start in range(0, len(pixels), rows):
         piece = pixels[start:start + rows]
         for layer in layers:
-            piece = layer(piece).view(-1, channels)
-        multiply(piece, out[growth[-1] * start:growth[-1] * start + len(piece)])
+            piece = layer(piece.view(-1, channels))
+        multiply(piece.view(-1, taps.size(1)), out[squares * start:squares * (start + rows)])
     return out
-
-
-def _product_with(taps: Tensor, like: Tensor) -> Callable[[Tensor, Tensor], None]:
-    """Make a function that multiplies pixels by ``taps``, more exactly than the pixels' type.
-
-    CPUs multiply bf16 several times as fast as float32. They add up in 32 bits,
-    but round the sums to 16. A second product with the rounded sums subtracted
-    gives the rounding error, itself in 16 bits. ``taps`` is split in the same
-    way, into its bf16 value and the rest, which a third product adds.
-
-    Args:
-        taps (Tensor): Shape (channels, K), float32 or wider.
-        like (Tensor): Has the type and device of the pixels.
-
-    Returns:
-        Callable: Takes pixels, shape (P, channels), and the tensor to write to,
-        shape (P, K), of the type of ``taps``.
-    """
-    if like.dtype is not torch.bfloat16 or like.device.type != 'cpu':
-        return lambda pixels, out: torch.mm(pixels.to(taps.dtype), taps, out=out)
-    rounded = taps.to(like.dtype)
-    rest = (taps - rounded).to(like.dtype)
-
-    def multiply(pixels: Tensor, out: Tensor) -> None:
-        # One product with both halves would leave sums that lie apart. To add these takes longer
-        # than the product.
-        products = torch.mm(pixels, rounded)
-        lost = torch.addmm(products, pixels, rounded, beta=-1).addmm_(pixels, rest)
-        out.copy_(products).add_(lost)
-
-    return multiply
 
 
 def shares_in_pieces(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
