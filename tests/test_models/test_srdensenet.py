@@ -139,9 +139,9 @@ def test_maps_are_channels_last(channels, feature_level, size):
     net = SRDenseNet(channels, channels, 2, feature_level=feature_level, **SMALL)
     with torch.no_grad(), Watch():
         net(torch.rand(1, channels, *size))
-    # The first convolution; of three blocks, the first layer and what the two others read; for
-    # 'hl' the bottleneck, which is a product for 'all'.
-    assert len(seen) == 1 + 3 * (1 + 2) + (feature_level == 'hl')
+    # The first convolution; of three blocks, the first layer and what the two others read; the
+    # bottleneck, of the first source alone for 'all'.
+    assert len(seen) == 1 + 3 * (1 + 2) + 1
     for some in (seen[0][1], *itertools.chain(*seen[1:])):
         assert some.is_contiguous(memory_format=torch.channels_last) and not some.is_contiguous()
 

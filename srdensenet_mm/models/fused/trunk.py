@@ -84,15 +84,12 @@ def _by_contributions(network: nn.Module, low_level: Tensor, form: Form) -> Tens
 def _add_to_bottleneck(bias: Tensor, total: Tensor | None, source: Tensor, weight: Tensor,
                        form: Form) -> Tensor:
     """Add a source's contribution to the bottleneck's maps; ``total`` is None at first."""
-    if form != 'lean':
+    if form != 'lean' or total is None:
         part = F.conv2d(source, weight[..., None, None], bias if total is None else None)
         return part if total is None else part.add_(total)
     # A matrix product that adds to its output in place saves a pass over the maps.
     n, width, h, w = source.shape
     pixels = source.permute(0, 2, 3, 1).reshape(-1, width)
-    weight = weight.t().to(pixels.dtype)
-    if total is None:
-        added = torch.addmm(bias.to(pixels.dtype), pixels, weight)
-    else:
-        added = total.permute(0, 2, 3, 1).reshape(-1, weight.size(1)).addmm_(pixels, weight)
+    added = total.permute(0, 2, 3, 1).reshape(-1, len(weight)).addmm_(
+        pixels, weight.t().to(pixels.dtype))
     return added.view(n, h, w, -1).permute(0, 3, 1, 2)
