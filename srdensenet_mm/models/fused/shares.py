@@ -23,22 +23,24 @@ def shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
         pixels (Tensor): The bottleneck's maps, shape (P, C), float.
         matrices (Sequence[Tensor]): Of the deconvolutions, shapes (s * s * C, C).
         biases (Sequence[Tensor]): Of the deconvolutions, shapes (s * s * C, ).
-        taps (Tensor): Of the last convolution, shape (K, q * C): K shares of q
-            pixels that lie together, see :func:`.tail._taps`.
+        taps (Tensor): Of the last convolution, shape (9 * C_out, C).
 
     Returns:
-        Tensor: Shape (S * P / q, K), of the type of ``pixels``. S is the
+        Tensor: Shape (S * P, 9 * C_out), of the type of ``pixels``. S is the
         product of all s * s.
     """
     for matrix, bias in zip(matrices, biases, strict=True):
-        pixels = pixels.view(-1, matrix.size(1))
         pixels = F.relu_(F.linear(pixels, matrix.to(pixels.dtype), bias.to(pixels.dtype)))
-    return F.linear(pixels.view(-1, taps.size(1)), taps.to(pixels.dtype))
+        pixels = pixels.view(-1, taps.size(1))
+    return F.linear(pixels, taps.to(pixels.dtype))
 
 
 def lean_shares(pixels: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor],
                 taps: Tensor) -> Tensor:
     """The same without gradients, in pieces, and with little memory.
+
+    Here ``taps`` may give the shares of q output pixels that lie together:
+    shape (K, q * C), for a result of shape (S * P / q, K).
 
     Each piece is written to its final place at once. Small results kept between
     wide maps would leave holes in the heap, together as large as all the wide
